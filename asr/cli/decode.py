@@ -1,0 +1,124 @@
+"""asr decode: the utterances of a manifest -> hypotheses with a receipt."""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asr.cli.progress import progress_bar
+from asr.errors import EXIT_DONE, DataError, InputError
+from asr.store import write_text
+
+if TYPE_CHECKING:
+    from asr.data.manifest import Utterance
+    from asr.recognizer import Recognizer, Transcript
+
+HELP = "recognise the utterances of a manifest"
+
+MAX_SHOWN = 20  # faulty utterances named one by one
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument("manifest", type=Path, metavar="MANIFEST", help="utterances to recognise (docs/formats.md)")
+    parser.add_argument(
+        "--model", required=True, metavar="NAME|FILE|RUN", help="a bundled model, a model file or a run folder"
+    )
+    parser.add_argument(
+        "--out", required=True, type=Path, metavar="HYP.jsonl", help="hypotheses; HYP.receipt.json lies beside them"
+    )
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Recognise every utterance and write hypotheses and receipt; nothing is written if one cannot be read."""
+    from asr.data.manifest import read_manifest
+    from asr.recognizer import Recognizer
+
+    started = time.monotonic()
+    utterances = read_manifest(args.manifest)
+    if not utterances:
+        raise DataError(f"{args.manifest}: holds no utterances; give a manifest with at least one")
+    recognizer = Recognizer.load(args.model, device=args.device)
+    transcripts = _recognise(recognizer, utterances, args.manifest)
+    rows = [_row(utterance, transcript) for utterance, transcript in zip(utterances, transcripts, strict=True)]
+    write_text(args.out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    _write_receipt(args, recognizer, transcripts, time.monotonic() - started)
+    return EXIT_DONE
+
+
+def _recognise(recognizer: "Recognizer", utterances: "Sequence[Utterance]", manifest: Path) -> "list[Transcript]":
+    from asr.recognizer import AudioSource
+
+    sources = [AudioSource(item.audio, item.start, item.duration, item.channel) for item in utterances]
+    transcripts: list[Transcript] = []
+    failed: list[str] = []
+    with progress_bar("decode", unit="utterances") as progress:
+        results = recognizer.transcribe_files(sources, progress=progress)
+        for utterance, result in zip(utterances, results, strict=True):
+            if isinstance(result, InputError):
+                failed.append(f"utterance '{utterance.id}': {result}")
+            else:
+                transcripts.append(result)
+    for line in failed[:MAX_SHOWN]:
+        _say(line)
+    if failed:
+        raise DataError(
+            f"{manifest}: {len(failed)} of {len(utterances)} utterances cannot be read, nothing is written;"
+            " asr check names them all and --fix drops them"
+        )
+    return transcripts
+
+
+def _row(utterance: "Utterance", transcript: "Transcript") -> dict[str, object]:
+    return {
+        "id": utterance.id,
+        "text": transcript.text,
+        "words": [asdict(word) for word in transcript.words],
+        "score": transcript.score,
+        "duration": transcript.duration,
+    }
+
+
+def _write_receipt(
+    args: argparse.Namespace, recognizer: "Recognizer", transcripts: "Sequence[Transcript]", wall_seconds: float
+) -> None:
+    from asr import receipts
+    from asr.decoding.confidence import mean_confidence
+    from asr.recognizer import resolve_model
+
+    words = [word for transcript in transcripts for word in transcript.words]
+    seconds = sum(transcript.duration for transcript in transcripts)
+    confidence = mean_confidence(words)
+    result = {
+        "words": len(words),
+        "empty": sum(not transcript.text for transcript in transcripts),
+        "mean_confidence": None if confidence is None else round(confidence, 4),
+        "out_of_domain": sum(bool(transcript.warnings) for transcript in transcripts),
+        "real_time_factor": round(wall_seconds / seconds, 6),
+    }
+    collected = receipts.collect(
+        args.command_line,
+        config={
+            "model": recognizer.model.config.model_dump(mode="json"),
+            "recognizer": recognizer.config.model_dump(mode="json"),
+        },
+        seed=None,
+        inputs=[args.manifest],
+        result=result,
+        utterances=len(transcripts),
+        words=len(words),
+        audio_seconds=seconds,
+        wall_seconds=wall_seconds,
+    )
+    # the model under the name that was typed: a bundled one has no path worth publishing
+    inputs = {**collected.inputs, args.model: receipts.file_hash(resolve_model(args.model))}
+    receipts.write(receipts.receipt_path(args.out), replace(collected, inputs=inputs))
+
+
+def _say(message: str) -> None:
+    print(f"asr decode: {message}", file=sys.stderr, flush=True)

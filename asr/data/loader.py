@@ -1,0 +1,250 @@
+"""Batches of waveforms for training: read, perturbed and padded by worker processes, the same for any number of them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from asr.audio.augment import NoiseFolder, WaveformAugmentConfig, augment_waveform, perturbed_samples, speed_factor
+from asr.audio.files import read_audio
+from asr.config import Config
+from asr.data.manifest import Utterance
+from asr.data.plan import Indices, heaviest, plan_epoch, split_batch
+from asr.features.mixing import MixingConfig, Partners
+from asr.features.specaugment import SpecAugmentConfig
+from asr.randomness import stream, utterance_seed
+from asr.text.tokenizer import Tokenizer
+from asr.units import samples_from_seconds
+
+Waveform = NDArray[np.float32]
+
+
+class AugmentConfig(Config):
+    """What training does to the data; all off by default."""
+
+    waveform: WaveformAugmentConfig = Field(WaveformAugmentConfig(), description="speed, gain, noise")
+    mixing: MixingConfig = Field(MixingConfig(), description="other utterances' spectra mixed in")
+    spectrum: SpecAugmentConfig = Field(SpecAugmentConfig(), description="masks over time and frequency")
+
+
+class LoaderConfig(Config):
+    """How batches are made and fetched."""
+
+    batch_seconds: float = Field(50.0, gt=0, description="audio in a global batch (one step), seconds")
+    accumulate: int = Field(1, ge=1, le=1024, description="parts that each rank takes its share of a step in")
+    max_seconds: float = Field(30.0, gt=0, description="longer utterances are left out, counted and named")
+    shortest_first: bool = Field(True, description="the first epoch runs from short to long")
+    workers: int = Field(1, ge=0, le=256, description="processes that read and perturb audio; 0 = none")
+    cache_mb: int = Field(1024, ge=0, description="keep decoded audio in memory if all of it fits, MiB")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One rank's part of a step.
+
+    Attributes:
+        ids: utterance ids, B of them (0 for a part left empty).
+        waveform: (B, S) float32; lengths (B,) int64 samples.
+        targets: (B, U) int64 token ids; target_lengths (B,).
+        seeds: (B, views) int64 from which all randomness of the features is drawn.
+        partners: waveforms to mix in, or None.
+        global_count: utterances of the whole step, over all ranks and accumulations.
+        audio_seconds: seconds of audio in this part, once.
+        position: (epoch, step in the epoch, part of the step).
+    """
+
+    ids: list[str]
+    waveform: Tensor
+    lengths: Tensor
+    targets: Tensor
+    target_lengths: Tensor
+    seeds: Tensor
+    partners: Partners | None
+    global_count: int
+    audio_seconds: float
+    position: tuple[int, int, int]
+
+    def to(self, device: torch.device) -> "Batch":
+        """Return the batch with its tensors on `device`."""
+        partners = self.partners and Partners(*(_moved(getattr(self.partners, name), device) for name in _PARTNER_FIELDS))
+        tensors = {name: _moved(getattr(self, name), device) for name in _TENSOR_FIELDS}
+        return replace(self, partners=partners, **tensors)
+
+
+_TENSOR_FIELDS = ("waveform", "lengths", "targets", "target_lengths", "seeds")
+_PARTNER_FIELDS = ("rows", "waveform", "lengths")
+
+
+def _moved(tensor: Tensor, device: torch.device) -> Tensor:
+    return tensor.to(device, non_blocking=True)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What a worker needs to make one batch."""
+
+    rows: Indices
+    epoch: int
+    step: int
+    part: int
+    global_count: int
+
+
+class TrainingData(Dataset[Batch]):
+    """The utterances of a training, their batch plan, and how a batch is made of them.
+
+    Everything random comes from (seed, epoch, utterance id, view).
+    """
+
+    def __init__(
+        self,
+        utterances: Sequence[Utterance],
+        tokenizer: Tokenizer,
+        sample_rate: int,
+        loader: LoaderConfig,
+        augment: AugmentConfig,
+        *,
+        seed: int,
+        views: int = 1,
+    ) -> None:
+        self.utterances = list(utterances)
+        self.sample_rate = sample_rate
+        self.loader, self.augment, self.seed, self.views = loader, augment, seed, views
+        self.targets = [np.array(tokenizer.encode(utterance.text or ""), dtype=np.int64) for utterance in utterances]
+        lengths = [samples_from_seconds(utterance.duration, sample_rate) for utterance in utterances]
+        self.num_samples = np.array(lengths, dtype=np.int64)
+        folder = augment.waveform.noise_folder
+        self.noise = NoiseFolder(Path(folder), sample_rate) if folder else None
+        self._cache: dict[int, Waveform] = {}
+
+    def fill_cache(self) -> None:
+        """Decode all audio into memory if it fits `cache_mb`; workers started later share it."""
+        if 4 * int(self.num_samples.sum()) <= self.loader.cache_mb << 20:
+            self._cache = {index: self._read(index) for index in range(len(self.utterances))}
+
+    def planned_samples(self, epoch: int) -> Indices:
+        """Return each utterance's samples in an epoch, after its speed perturbation."""
+        config = self.augment.waveform
+        if not config.changes_speed:
+            return self.num_samples
+        factors = [speed_factor(self._seed(index, epoch), config) for index in range(len(self.utterances))]
+        planned = [perturbed_samples(int(n), f) for n, f in zip(self.num_samples, factors, strict=True)]
+        return np.array(planned, dtype=np.int64)
+
+    def plan(self, epoch: int) -> list[Indices]:
+        """Return the global batches of an epoch."""
+        return self._plan(self.planned_samples(epoch), epoch)
+
+    def parts(self, epoch: int, *, rank: int, ranks: int, first_step: int = 0) -> list[_Part]:
+        """Return what one rank works through in an epoch: `accumulate` parts for each step from `first_step`."""
+        num_samples = self.planned_samples(epoch)
+        mine = range(rank * self.loader.accumulate, (rank + 1) * self.loader.accumulate)
+        parts = []
+        for step, batch in enumerate(self._plan(num_samples, epoch)):
+            if step >= first_step:
+                pieces = split_batch(batch, num_samples, ranks * self.loader.accumulate)
+                parts += [_Part(pieces[piece], epoch, step, piece, len(batch)) for piece in mine]
+        return parts
+
+    def heaviest(self, *, rank: int, ranks: int) -> Iterator[Batch]:
+        """Yield the batches of epoch 0 that need the most memory, to be tried before step 1."""
+        num_samples = self.planned_samples(0)
+        parts = self.parts(0, rank=rank, ranks=ranks)
+        for step in heaviest(self._plan(num_samples, 0), num_samples):
+            yield self[parts[step * self.loader.accumulate]]
+
+    def loader_for(self, parts: Sequence[_Part]) -> "DataLoader[Batch]":
+        """Return a loader that yields the batches of `parts` in order, ahead of time if there are workers."""
+        workers = self.loader.workers
+        return DataLoader(
+            self,
+            batch_size=None,
+            sampler=parts,  # type: ignore[arg-type]  # a sequence of parts serves as indices
+            num_workers=workers,
+            prefetch_factor=4 if workers else None,
+            multiprocessing_context="fork" if workers else None,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+    def __getitem__(self, part: _Part) -> Batch:
+        """Return the batch of a part; an empty part gives a batch of no utterances."""
+        waveforms = [self._waveform(int(index), part.epoch) for index in part.rows]
+        targets = [self.targets[index] for index in part.rows]
+        padded, lengths = _padded(waveforms, np.float32)
+        padded_targets, target_lengths = _padded(targets, np.int64)
+        seeds = [[self._seed(index, part.epoch, view) for view in range(self.views)] for index in part.rows]
+        return Batch(
+            ids=[self.utterances[index].id for index in part.rows],
+            waveform=padded,
+            lengths=lengths,
+            targets=padded_targets,
+            target_lengths=target_lengths,
+            seeds=torch.tensor(seeds, dtype=torch.int64).view(len(seeds), self.views),
+            partners=self._partners(part),
+            global_count=part.global_count,
+            audio_seconds=float(lengths.sum()) / self.sample_rate,
+            position=(part.epoch, part.step, part.part),
+        )
+
+    def _plan(self, num_samples: Indices, epoch: int) -> list[Indices]:
+        batch_samples = int(self.loader.batch_seconds * self.sample_rate)
+        return plan_epoch(
+            num_samples,
+            batch_samples=batch_samples,
+            seed=self.seed,
+            epoch=epoch,
+            shortest_first=self.loader.shortest_first,
+        )
+
+    def _seed(self, index: int, epoch: int, view: int = 0) -> int:
+        return utterance_seed(self.seed, epoch, self.utterances[index].id, view)
+
+    def _read(self, index: int) -> Waveform:
+        utterance = self.utterances[index]
+        waveform, _ = read_audio(
+            utterance.audio,
+            start=utterance.start,
+            duration=utterance.duration,
+            channel=utterance.channel,
+            sample_rate=self.sample_rate,
+        )
+        return waveform
+
+    def _clean(self, index: int) -> Waveform:
+        return self._cache[index] if index in self._cache else self._read(index)
+
+    def _waveform(self, index: int, epoch: int) -> Waveform:
+        seed = self._seed(index, epoch)
+        return augment_waveform(self._clean(index), self.sample_rate, seed, self.augment.waveform, self.noise)
+
+    def _partners(self, part: _Part) -> Partners | None:
+        """Draw which rows get a partner, and whom: any utterance of the training set."""
+        probability = self.augment.mixing.probability
+        if probability == 0:
+            return None
+        rows, waveforms = [], []
+        for row, index in enumerate(part.rows):
+            draw = stream(self._seed(index, part.epoch), "mixing")
+            if draw.random() < probability:
+                rows.append(row)
+                waveforms.append(self._clean(int(draw.integers(len(self.utterances)))))
+        padded, lengths = _padded(waveforms, np.float32)
+        return Partners(torch.tensor(rows, dtype=torch.int64), padded, lengths)
+
+
+def _padded(rows: Sequence[NDArray[np.generic]], dtype: type[np.generic]) -> tuple[Tensor, Tensor]:
+    """Return ((B, longest) rows padded with 0, (B,) lengths); the width is at least 1."""
+    lengths = [len(row) for row in rows]
+    padded = np.zeros((len(rows), max([1, *lengths])), dtype=dtype)
+    for target, row in zip(padded, rows, strict=True):
+        target[: len(row)] = row
+    return torch.from_numpy(padded), torch.tensor(lengths, dtype=torch.int64)

@@ -1,0 +1,1 @@
+"""Waveforms to features: log mel energies and MFCC, normalisation, SpecAugment, mixing; batched modules."""

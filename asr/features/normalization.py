@@ -1,0 +1,74 @@
+"""Normalisation of features over time: none, per utterance, global, or running (the one that can stream)."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Normalization = Literal["none", "utterance", "global", "running"]
+
+# A running estimate starts from the statistics of the training set, weighted as this many frames (1 s at 10 ms).
+PRIOR_FRAMES = 100.0
+_VARIANCE_FLOOR = 1e-5
+
+
+class Normalizer(nn.Module):
+    """Shift and scale each feature dimension to mean 0 and variance 1.
+
+    utterance: over the valid frames of the utterance; cannot stream.
+    global: with the statistics of the training set, stored in the model.
+    running: over the frames so far, starting from the training set's statistics; streams exactly.
+    """
+
+    mean: Tensor
+    variance: Tensor
+
+    def __init__(self, kind: Normalization, num_features: int) -> None:
+        super().__init__()
+        self.kind = kind
+        self.register_buffer("mean", torch.zeros(num_features))
+        self.register_buffer("variance", torch.ones(num_features))
+
+    @property
+    def needs_statistics(self) -> bool:
+        """Whether training must call `set_statistics` first."""
+        return self.kind in ("global", "running")
+
+    def set_statistics(self, mean: Tensor, variance: Tensor) -> None:
+        """Store the training set's mean and variance, (F,) each."""
+        self.mean.copy_(mean)
+        self.variance.copy_(variance.clamp_min(_VARIANCE_FLOOR))
+
+    def forward(self, features: Tensor, mask: Tensor) -> Tensor:
+        """Return normalised features.  Args: features (B, T, F); mask (B, T), True = valid."""
+        if self.kind == "none":
+            return features
+        if self.kind == "global":
+            return (features - self.mean) * torch.rsqrt(self.variance)
+        if self.kind == "utterance":
+            return self._over_utterance(features, mask)
+        return self._running(features)[0]
+
+    def _over_utterance(self, features: Tensor, mask: Tensor) -> Tensor:
+        valid = mask.unsqueeze(-1)
+        count = mask.sum(1).clamp_min(1).view(-1, 1, 1)
+        mean = (features * valid).sum(1, keepdim=True) / count
+        centred = (features - mean) * valid
+        variance = centred.square().sum(1, keepdim=True) / count
+        return centred * torch.rsqrt(variance.clamp_min(_VARIANCE_FLOOR))
+
+    def _running(self, features: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return (normalised, state); state (B, 3, F) float64 holds count, sum and sum of squares so far."""
+        wide = features.double()
+        if state is None:
+            mean, variance = self.mean.double(), self.variance.double()
+            prior = torch.stack([torch.ones_like(mean), mean, variance + mean.square()]) * PRIOR_FRAMES
+            state = prior.expand(len(features), -1, -1)
+        steps = torch.arange(1, features.shape[1] + 1, device=features.device, dtype=torch.float64)
+        count = state[:, :1] + steps.view(1, -1, 1)
+        total = state[:, 1:2] + wide.cumsum(1)
+        squares = state[:, 2:] + wide.square().cumsum(1)
+        mean = total / count
+        variance = (squares / count - mean.square()).clamp_min(_VARIANCE_FLOOR)
+        normalised = ((wide - mean) * torch.rsqrt(variance)).float()
+        return normalised, torch.cat([count[:, -1:], total[:, -1:], squares[:, -1:]], dim=1)

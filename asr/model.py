@@ -1,0 +1,152 @@
+"""Features, encoder and tokenizer as one thing, kept in one file and loaded without any other."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from asr.config import Config, parse
+from asr.errors import DataError
+from asr.features.frontend import FeatureConfig, Frontend
+from asr.nn.encoder import Encoder, EncoderConfig
+from asr.store import Storage, compress, load, save
+from asr.text.tokenizer import Tokenizer
+from asr.units import FrameGeometry
+
+_TOKENIZER_TENSOR = "tokenizer.model"
+STATE_PREFIX = "state/"
+
+
+class ModelConfig(Config):
+    """Everything that decides what the model computes."""
+
+    features: FeatureConfig = Field(FeatureConfig(), description="waveform to features")
+    encoder: EncoderConfig = Field(EncoderConfig(), description="features to log-probs")
+
+    def geometry(self) -> FrameGeometry:
+        """Return how samples become encoder frames."""
+        return self.features.geometry(self.encoder.strided)
+
+
+@dataclass(frozen=True)
+class ModelNotes:
+    """What a model file carries beside what it computes.
+
+    Attributes:
+        storage: how matrices are kept in the file.
+        domain: thresholds below which a transcript looks unlike the training data, or None.
+        training: configuration and receipt of the training as text; never needed.
+    """
+
+    storage: Storage = "float32"
+    domain: dict[str, float] | None = None
+    training: dict[str, Any] | None = None
+
+
+class AcousticModel(nn.Module):
+    """Waveforms → token log-probabilities, with the tokenizer that reads them."""
+
+    def __init__(self, config: ModelConfig, tokenizer: Tokenizer, notes: ModelNotes | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.tokenizer = tokenizer
+        self.notes = notes or ModelNotes()
+        self.geometry = config.geometry()
+        self.frontend = Frontend(config.features)
+        self.encoder = Encoder(config.encoder, config.features.num_features, tokenizer.size)
+
+    @property
+    def sample_rate(self) -> int:
+        """Of the waveforms it takes, in Hz."""
+        return self.config.features.sample_rate
+
+    def forward(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (log_probs (B, E, V), encoder frame lengths (B,)).
+
+        Args: waveform (B, S) float32 in [-1, 1] at `sample_rate`; lengths (B,) int64 samples.
+        """
+        features, frame_lengths = self.frontend(waveform, lengths)
+        output = self.encoder(features, frame_lengths)
+        return output.log_probs, output.lengths
+
+    def save(self, path: str | Path, *, notes: ModelNotes | None = None) -> None:
+        """Write the model file, its matrices stored as `notes.storage` says.  Raises: MachineError."""
+        tensors, header = self.packed(notes or self.notes)
+        save(path, tensors, header)
+
+    def packed(self, notes: ModelNotes) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return the (tensors, header) of the model file."""
+        description, model_bytes = self.tokenizer.state()
+        tensors = compress(self.state_dict(), notes.storage)
+        if model_bytes:
+            tensors[_TOKENIZER_TENSOR] = torch.frombuffer(bytearray(model_bytes), dtype=torch.uint8)
+        header = {
+            "kind": "model",
+            "model": self.config.model_dump(mode="json"),
+            "sample_rate": self.sample_rate,
+            "tokenizer": description,
+            "storage": notes.storage,
+            "domain": notes.domain,
+            "training": notes.training,
+        }
+        return tensors, header
+
+    @staticmethod
+    def load(path: str | Path) -> "AcousticModel":
+        """Return the model of a model file or checkpoint, in evaluation mode, on the CPU.
+
+        Raises: DataError if the file is missing, truncated, newer than this version, or not a model.
+        """
+        tensors, header = load(path)
+        return AcousticModel.unpacked(tensors, header, where=str(path))
+
+    @staticmethod
+    def unpacked(tensors: dict[str, Tensor], header: dict[str, Any], *, where: str) -> "AcousticModel":
+        """Return the model of `packed` tensors and header.  Raises: DataError naming `where`."""
+        if header.get("kind") != "model" or not isinstance(header.get("model"), dict):
+            raise DataError(f"{where}: holds a {header.get('kind')!r}, not a model; give a model file")
+        config = _parse_stored(header["model"], where)
+        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(STATE_PREFIX)}
+        model_bytes = tensors.pop(_TOKENIZER_TENSOR, torch.empty(0, dtype=torch.uint8)).numpy().tobytes()
+        tokenizer = Tokenizer.from_state(header.get("tokenizer", {}), model_bytes, where=where)
+        notes = ModelNotes(header.get("storage", "float32"), header.get("domain"), header.get("training"))
+        with torch.device("meta"):  # no time is lost on random weights
+            model = AcousticModel(config, tokenizer, notes)
+        _check_tensors(model, tensors, where)
+        model.load_state_dict(tensors, strict=True, assign=True)
+        _rebuild_constants(model)
+        return model.eval()
+
+    def with_notes(self, **changes: Any) -> ModelNotes:
+        """Return this model's notes with some replaced."""
+        return replace(self.notes, **changes)
+
+
+def _parse_stored(values: dict[str, Any], where: str) -> ModelConfig:
+    try:
+        return parse(ModelConfig, values, where=where)
+    except ValueError as error:
+        raise DataError(f"{error}; the model was made by another version: upgrade the toolkit") from None
+
+
+def _check_tensors(model: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
+    expected = model.state_dict()
+    for name in sorted(expected.keys() ^ tensors.keys()):
+        state = "missing" if name in expected else "unknown"
+        raise DataError(f"{where}: {state} tensor '{name}'; the file does not fit its own description: get it again")
+    for name, tensor in tensors.items():
+        if tensor.shape != expected[name].shape:
+            raise DataError(
+                f"{where}: tensor '{name}' is {tuple(tensor.shape)} where {tuple(expected[name].shape)} is needed;"
+                " the file does not fit its own description: get it again"
+            )
+
+
+def _rebuild_constants(model: AcousticModel) -> None:
+    """Make the frontend's constants anew: they are no part of the file."""
+    frontend = Frontend(model.config.features)
+    frontend.load_state_dict(model.frontend.state_dict())
+    model.frontend = frontend

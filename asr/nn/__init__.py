@@ -1,0 +1,4 @@
+"""Feature frames to token log-probabilities: subsampling, recurrent layers, encoders, CTC.
+
+This room knows neither features nor data.
+"""

@@ -1,0 +1,473 @@
+"""Waveforms and files -> transcripts.
+
+Short recordings are batched by length; long ones go in windows with context on both sides.  What the model
+says of a window's context is thrown away, the kept parts are joined frame by frame and read as one sequence,
+so no word is doubled or lost at a border, and only two numbers a frame are kept.
+"""
+
+import importlib.resources
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from math import ceil
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+from pydantic import Field
+
+from asr.audio.files import AudioInfo, audio_info, open_blocks, read_audio
+from asr.audio.resample import Waveform, resample
+from asr.config import Config
+from asr.decoding.confidence import mean_confidence
+from asr.decoding.greedy import FramePath, best_paths, hypothesis_from_path, join_paths
+from asr.decoding.hypothesis import Word
+from asr.errors import DataError, InputError, MachineError, UsageError, did_you_mean
+from asr.units import FrameGeometry, Seconds
+
+if TYPE_CHECKING:
+    from asr.model import AcousticModel
+
+SUFFIX = ".safetensors"
+MAX_POOL_FILES = 512  # files sorted by length together: the first transcript waits for no more than these
+MAX_PEAK = 100.0  # above this a waveform is certainly not scaled to [-1, 1]
+
+Progress = Callable[[int, int | None, float], None]
+Item = TypeVar("Item")
+
+
+class RecognizerConfig(Config):
+    """How audio is cut and batched; none of it changes what a short recording's transcript says."""
+
+    batch_seconds: float = Field(
+        default=60.0, gt=0, description="audio of a batch of short files, padding included, seconds"
+    )
+    pool_seconds: float = Field(default=1200.0, gt=0, description="files sorted by length together, seconds of audio")
+    whole_seconds: float = Field(default=60.0, gt=0, description="longer recordings go in windows, seconds")
+    window_seconds: float = Field(default=30.0, gt=0, description="kept part of a window, seconds")
+    context_seconds: float = Field(
+        default=4.0, ge=0, description="heard and thrown away on each side of a window, seconds"
+    )
+    window_batch: int = Field(default=2, ge=1, description="windows computed at once; memory grows with it")
+
+
+@dataclass(frozen=True, slots=True)
+class AudioSource:
+    """What to transcribe of a file: [start, start + duration) in seconds (None: to the end) of one channel.
+
+    channel: counted from 0; None mixes all channels.
+    """
+
+    path: Path
+    start: Seconds = 0.0
+    duration: Seconds | None = None
+    channel: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """What was recognised.
+
+    Attributes:
+        words: with times in seconds from the start of what was transcribed, and confidence in [0, 1].
+        duration: of the audio, in seconds.
+        score: natural log-probability of the best path.
+        warnings: one line each; empty if nothing looks wrong.
+    """
+
+    text: str
+    words: tuple[Word, ...]
+    duration: Seconds
+    score: float
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """A stretch of a recording; of its encoder frames the first `skip` are context, then `keep` are kept."""
+
+    waveform: Waveform
+    skip: int
+    keep: int | None  # None: all to the end
+
+
+class Recognizer:
+    """A model that is ready to transcribe."""
+
+    def __init__(self, model: "AcousticModel", *, device: str = "cpu", config: RecognizerConfig | None = None) -> None:
+        """Take over `model`: it is put into evaluation mode on `device`.
+
+        Raises: UsageError for a device that torch does not know; MachineError for one that is not there.
+        """
+        self.device = _device(device)
+        self.model = model.eval().to(self.device)
+        self.config = config or RecognizerConfig()
+
+    @staticmethod
+    def load(model: str | Path, *, device: str = "cpu", config: RecognizerConfig | None = None) -> "Recognizer":
+        """Return the recogniser of a bundled model's name, a model file or a run folder.
+
+        Raises: DataError if there is no such model or the file is none; otherwise as the constructor.
+        """
+        path = resolve_model(model)
+        from asr.model import AcousticModel
+
+        return Recognizer(AcousticModel.load(path), device=device, config=config)
+
+    def transcribe(
+        self,
+        audio: "str | Path | AudioSource | ArrayLike",
+        sample_rate: int | None = None,
+        *,
+        channel: int | None = None,
+    ) -> Transcript:
+        """Return the transcript of a file, or of a waveform with its sample rate.
+
+        Longer recordings than `whole_seconds` go in windows; models that normalise features over the
+        utterance then normalise over each window.
+
+        Args:
+            audio: a path, or (S,) floats in [-1, 1].
+            sample_rate: of the waveform, in Hz; for files it is read from the file.
+            channel: of a file, counted from 0; None mixes all channels.
+        Raises: DataError if the audio cannot be read, is empty or holds NaN; UsageError for a wrong call.
+        """
+        if isinstance(audio, (str, Path, AudioSource)):
+            if sample_rate is not None:
+                raise UsageError("sample_rate goes with a waveform; a file holds its own")
+            source = as_source(audio, channel)
+            info = audio_info(source.path)
+            return self._transcribe_source(source, info, lambda seconds: None)
+        if channel is not None or sample_rate is None:
+            raise UsageError("a waveform needs sample_rate and has one channel; give audio[:, channel], sample_rate")
+        waveform = resample(_checked_waveform(audio), sample_rate, self.model.sample_rate)
+        return self._transcribe_waveform(waveform, lambda seconds: None)
+
+    def transcribe_files(
+        self,
+        files: "Iterable[str | Path | AudioSource]",
+        *,
+        progress: Progress | None = None,
+    ) -> Iterator[Transcript | InputError]:
+        """Yield a transcript for each file, in the order given; for a file that cannot be read, its error.
+
+        Args: progress: called with (files done, files in all, seconds of audio done).
+        """
+        sources = [as_source(file) for file in files]
+        tracker = _Tracker(len(sources), progress)
+        for pool in _pools(sources, self.config.pool_seconds):
+            results: dict[int, Transcript | InputError] = {}
+            waiting = iter(range(len(pool)))
+            upcoming = next(waiting, None)
+            for index, result in self._transcribe_pool(pool, tracker):
+                results[index] = result
+                while upcoming in results:
+                    tracker.finish()
+                    yield results.pop(upcoming)
+                    upcoming = next(waiting, None)
+
+    def _transcribe_pool(
+        self, pool: "Sequence[_Measured]", tracker: "_Tracker"
+    ) -> Iterator[tuple[int, Transcript | InputError]]:
+        """Yield (position in the pool, result): the unreadable, then the short in batches, then the long."""
+        for index, item in enumerate(pool):
+            if isinstance(item.info, InputError):
+                yield index, item.info
+        whole = self.config.whole_seconds
+        seconds = {index: item.seconds for index, item in enumerate(pool) if not isinstance(item.info, InputError)}
+        short = [index for index in sorted(seconds, key=lambda index: seconds[index]) if seconds[index] <= whole]
+        batches = _batches(short, seconds, self.config.batch_seconds)
+        for batch, read in _prefetched((batch, [self._read(pool[index]) for index in batch]) for batch in batches):
+            yield from self._transcribe_batch(batch, read, tracker)
+        for index in (index for index in seconds if seconds[index] > whole):
+            yield index, self._long_result(pool[index], tracker)
+
+    def _transcribe_batch(
+        self, batch: Sequence[int], read: "Sequence[Waveform | InputError]", tracker: "_Tracker"
+    ) -> Iterator[tuple[int, Transcript | InputError]]:
+        good = [(index, audio) for index, audio in zip(batch, read, strict=True) if not isinstance(audio, InputError)]
+        yield from ((index, audio) for index, audio in zip(batch, read, strict=True) if isinstance(audio, InputError))
+        paths = self._paths([audio for _, audio in good])
+        for (index, audio), path in zip(good, paths, strict=True):
+            duration = len(audio) / self.model.sample_rate
+            tracker.hear(duration)
+            yield index, self._transcript(path, duration)
+
+    def _long_result(self, item: "_Measured", tracker: "_Tracker") -> Transcript | InputError:
+        assert isinstance(item.info, AudioInfo)
+        try:
+            return self._transcribe_source(item.source, item.info, tracker.hear)
+        except InputError as error:
+            return error
+
+    def _read(self, item: "_Measured") -> Waveform | InputError:
+        source = item.source
+        try:
+            return self._read_source(source)
+        except InputError as error:
+            return error
+
+    def _read_source(self, source: AudioSource) -> Waveform:
+        waveform, _ = read_audio(
+            source.path,
+            start=source.start,
+            duration=source.duration,
+            channel=source.channel,
+            sample_rate=self.model.sample_rate,
+        )
+        return waveform
+
+    def _transcribe_source(self, source: AudioSource, info: AudioInfo, hear: Callable[[float], None]) -> Transcript:
+        whole_file = source.start == 0 and source.duration is None
+        if whole_file and info.duration > self.config.whole_seconds:
+            block_seconds = self.config.window_seconds
+            blocks = open_blocks(source.path, block_seconds, self.model.sample_rate, source.channel)
+            return self._transcribe_blocks(blocks, hear)
+        return self._transcribe_waveform(self._read_source(source), hear)
+
+    def _transcribe_waveform(self, waveform: Waveform, hear: Callable[[float], None]) -> Transcript:
+        duration = len(waveform) / self.model.sample_rate
+        if duration > self.config.whole_seconds:
+            return self._transcribe_blocks(iter([waveform]), hear)
+        (path,) = self._paths([waveform])
+        hear(duration)
+        return self._transcript(path, duration)
+
+    def _transcribe_blocks(self, blocks: Iterator[Waveform], hear: Callable[[float], None]) -> Transcript:
+        """Return the transcript of consecutive blocks; memory holds a few windows and two numbers a frame."""
+        counted = _Counted(blocks)
+        parts: list[FramePath] = []
+        seconds_heard = 0.0
+        windows = _prefetched(_windows(counted, self.model.geometry, self.config))
+        while batch := list(islice(windows, self.config.window_batch)):
+            paths = self._paths([window.waveform for window in batch])
+            parts += [_kept(path, window) for path, window in zip(paths, batch, strict=True)]
+            before, seconds_heard = seconds_heard, counted.num_samples / self.model.sample_rate
+            hear(seconds_heard - before)
+        return self._transcript(join_paths(parts), counted.num_samples / self.model.sample_rate)
+
+    def _paths(self, waveforms: Sequence[Waveform]) -> list[FramePath]:
+        """Return the best path of each waveform, computed as one batch."""
+        import torch
+
+        if not waveforms:
+            return []
+        lengths = [len(waveform) for waveform in waveforms]
+        padded = np.zeros((len(waveforms), max(lengths)), np.float32)
+        for row, waveform in zip(padded, waveforms, strict=True):
+            row[: len(waveform)] = waveform
+        with torch.inference_mode():
+            batch = torch.from_numpy(padded).to(self.device)
+            log_probs, frames = self.model(batch, torch.tensor(lengths, device=self.device))
+            return best_paths(log_probs, frames)
+
+    def _transcript(self, path: FramePath, duration: Seconds) -> Transcript:
+        hypothesis = hypothesis_from_path(path, self.model.tokenizer, self.model.geometry, duration)
+        warnings = self._domain_warnings(hypothesis.words)
+        return Transcript(hypothesis.text, hypothesis.words, duration, hypothesis.score, warnings)
+
+    def _domain_warnings(self, words: Sequence[Word]) -> tuple[str, ...]:
+        least = (self.model.notes.domain or {}).get("min_confidence")
+        mean = mean_confidence(words)
+        if least is None or mean is None or mean >= least:
+            return ()
+        return (f"looks unlike what this model knows (mean confidence {mean:.2f} < {least:.2f}): see asr info",)
+
+
+def as_source(file: "str | Path | AudioSource", channel: int | None = None) -> AudioSource:
+    """Return a file as the source of all of it."""
+    return file if isinstance(file, AudioSource) else AudioSource(Path(file), channel=channel)
+
+
+def bundled_models() -> dict[str, Path]:
+    """Return the models that come with the package, by name."""
+    folder = importlib.resources.files("asr").joinpath("models")
+    if not folder.is_dir():
+        return {}
+    files = [file for file in folder.iterdir() if file.name.endswith(SUFFIX)]
+    return {file.name.removesuffix(SUFFIX): Path(str(file)) for file in sorted(files, key=lambda file: file.name)}
+
+
+def bundled_sample() -> Path:
+    """Return the recording that comes with the package.  Raises: DataError if the package lacks it."""
+    path = Path(str(importlib.resources.files("asr").joinpath("models", "sample.flac")))
+    if not path.is_file():
+        raise DataError(f"{path}: the bundled sample is missing; install the package again, or give files")
+    return path
+
+
+def resolve_model(model: str | Path) -> Path:
+    """Return the file of a bundled model's name, a model file or a run folder; a name goes before a file.
+
+    Raises: DataError if there is none.
+    """
+    bundled = bundled_models()
+    if str(model) in bundled:
+        return bundled[str(model)]
+    path = Path(model)
+    if path.is_dir():
+        file = path / f"model{SUFFIX}"
+        if not file.is_file():
+            raise DataError(f"{path}: a folder without model{SUFFIX}; finish the run, or give one of its checkpoints")
+        return file
+    if path.exists():
+        return path
+    if path.suffix or len(path.parts) > 1:
+        raise DataError(f"{path}: no such model file or run folder; check the path")
+    raise DataError(f"'{model}': neither a bundled model, a file nor a run folder{did_you_mean(str(model), bundled)}")
+
+
+def _device(name: str) -> str:
+    import torch
+
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"device '{name}': not one that torch knows; use cpu, cuda or cuda:N") from None
+    count = torch.cuda.device_count() if device.type == "cuda" else 0
+    if device.type == "cuda" and (device.index or 0) >= count:
+        raise MachineError(f"device '{name}': torch sees {count} GPUs here; use cpu, or see asr doctor")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise MachineError(f"device '{name}': this machine has none; use cpu")
+    return name
+
+
+def _checked_waveform(audio: "ArrayLike") -> Waveform:
+    waveform = np.asarray(audio)
+    if waveform.ndim != 1 or len(waveform) == 0:
+        raise DataError(f"waveform of shape {waveform.shape}; give one channel of at least one sample, (S,)")
+    if not np.issubdtype(waveform.dtype, np.floating):
+        raise DataError(f"waveform of {waveform.dtype}; give floats in [-1, 1], for 16-bit samples divided by 32768")
+    if not np.isfinite(waveform).all():
+        raise DataError("waveform holds NaN or infinite samples; repair the recording")
+    if (peak := float(np.abs(waveform).max())) > MAX_PEAK:
+        raise DataError(f"waveform reaches {peak:g}; give floats in [-1, 1], for 16-bit samples divided by 32768")
+    checked: Waveform = waveform.astype(np.float32, copy=False)
+    return checked
+
+
+class _Counted:
+    """Blocks of a waveform as they pass, counting their samples."""
+
+    def __init__(self, blocks: Iterator[Waveform]) -> None:
+        self._blocks = blocks
+        self.num_samples = 0
+
+    def __iter__(self) -> Iterator[Waveform]:
+        for block in self._blocks:
+            self.num_samples += len(block)
+            yield block
+
+
+def _windows(blocks: Iterable[Waveform], geometry: FrameGeometry, config: RecognizerConfig) -> Iterator[_Window]:
+    """Cut consecutive blocks into windows that start on multiples of the encoder hop.
+
+    So the frames of a window coincide with those of the whole recording.  The window that reaches the end
+    keeps all that is left: there is never a window too short to understand.
+    """
+    hop = geometry.encoder_hop
+    keep = max(1, int(config.window_seconds * geometry.sample_rate / hop))
+    context = ceil(config.context_seconds * geometry.sample_rate / hop)
+    start = first = 0  # encoder frames: of the buffer's first sample, and of the first one to keep
+    buffer: Waveform = np.zeros(0, np.float32)
+    for block in blocks:
+        buffer = np.concatenate([buffer, block]) if len(buffer) else block
+        while len(buffer) > (size := (first + keep + context - start) * hop):
+            yield _Window(buffer[:size], first - start, keep)
+            first += keep
+            dropped = max(first - context, 0) - start
+            buffer, start = buffer[dropped * hop :], start + dropped
+    if len(buffer):
+        yield _Window(buffer, first - start, None)
+
+
+def _kept(path: FramePath, window: _Window) -> FramePath:
+    end = None if window.keep is None else window.skip + window.keep
+    part = slice(window.skip, end)
+    # Copies, so that the frames thrown away are freed.
+    return FramePath(path.token_ids[part].copy(), path.log_probs[part].copy())
+
+
+def _prefetched(items: Iterable[Item]) -> Iterator[Item]:
+    """Yield items, the next one being made by a thread meanwhile: audio is read while the model computes."""
+    iterator = iter(items)
+
+    def take() -> list[Item]:
+        return list(islice(iterator, 1))
+
+    with ThreadPoolExecutor(1, thread_name_prefix="asr-read") as thread:
+        pending = thread.submit(take)
+        while item := pending.result():
+            pending = thread.submit(take)
+            yield item[0]
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """A source with what its file's header says, or why it cannot be read."""
+
+    source: AudioSource
+    info: AudioInfo | InputError
+
+    @property
+    def seconds(self) -> Seconds:
+        assert isinstance(self.info, AudioInfo)
+        rest = max(self.info.duration - self.source.start, 0.0)
+        return rest if self.source.duration is None else min(rest, self.source.duration)
+
+
+def _measured(source: AudioSource) -> _Measured:
+    try:
+        return _Measured(source, audio_info(source.path))
+    except InputError as error:
+        return _Measured(source, error)
+
+
+def _pools(sources: Sequence[AudioSource], pool_seconds: Seconds) -> Iterator[list[_Measured]]:
+    """Yield consecutive sources together, until they hold `pool_seconds` of audio."""
+    pool: list[_Measured] = []
+    seconds = 0.0
+    for source in sources:
+        item = _measured(source)
+        pool.append(item)
+        if not isinstance(item.info, InputError):
+            seconds += item.seconds
+        if seconds >= pool_seconds or len(pool) >= MAX_POOL_FILES:
+            yield pool
+            pool, seconds = [], 0.0
+    if pool:
+        yield pool
+
+
+def _batches(ordered: Sequence[int], seconds: dict[int, Seconds], batch_seconds: Seconds) -> Iterator[list[int]]:
+    """Cut items ordered by rising length into batches whose padded audio stays within `batch_seconds`."""
+    batch: list[int] = []
+    for index in ordered:
+        if batch and seconds[index] * (len(batch) + 1) > batch_seconds:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+class _Tracker:
+    """Counts finished files and heard audio, and reports them."""
+
+    def __init__(self, total: int, progress: Progress | None) -> None:
+        self._total, self._progress = total, progress
+        self._done, self._seconds = 0, 0.0
+
+    def hear(self, seconds: Seconds) -> None:
+        self._seconds += seconds
+        self._report()
+
+    def finish(self) -> None:
+        self._done += 1
+        self._report()
+
+    def _report(self) -> None:
+        if self._progress is not None:
+            self._progress(self._done, self._total, self._seconds)

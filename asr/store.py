@@ -1,0 +1,173 @@
+"""One file of tensors with a JSON header: how models and checkpoints are kept.
+
+The file is a `.safetensors` file (no code is ever executed when it is read); the header lies in its metadata
+under the key "asr".  Matrices may be stored as float16 or as int8 with one scale a row, and are expanded to
+float32 when they are read.  Files are written beside their place and renamed, so that a crash leaves the old
+file or none.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from asr.errors import DataError, MachineError, writing
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORMAT_VERSION = 1
+MAX_FILE_BYTES = 4 << 30
+MAX_HEADER_BYTES = 16 << 20
+_SCALE_SUFFIX = "#scale"
+
+Storage = Literal["float32", "float16", "int8"]
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it to `path` on success, remove it on failure.
+
+    The data is flushed to disk before the rename.  Raises: MachineError if it cannot be written.
+    """
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        with writing(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+    finally:
+        with suppress(OSError):  # the error that matters is already on its way
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write UTF-8 text through a temporary file.  Raises: MachineError."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write one JSON document, readable by people, through a temporary file.  Raises: MachineError."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def save(path: str | Path, tensors: Mapping[str, "Tensor"], header: Mapping[str, Any]) -> None:
+    """Write tensors and a JSON-able header to `path`.
+
+    Raises: MachineError if the file cannot be written.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    text = json.dumps({"format": FORMAT_VERSION, **header}, ensure_ascii=False, allow_nan=False)
+    data = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with replacing(path) as temporary:
+        try:
+            save_file(data, temporary, metadata={"asr": text})
+        except SafetensorError as error:  # carries the system's message only as text
+            raise MachineError(f"{path}: cannot write: {error}; free some space or choose another folder") from None
+
+
+def load(path: str | Path) -> tuple[dict[str, "Tensor"], dict[str, Any]]:
+    """Return (tensors, header) of a file written by `save`, compressed matrices expanded to float32.
+
+    Raises: DataError if the file is missing, truncated, of a newer format, or not such a file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    header = read_header(path)
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except (SafetensorError, OSError) as error:
+        raise _not_a_model(path, str(error)) from None
+    return expand(tensors), header
+
+
+def read_header(path: str | Path) -> dict[str, Any]:
+    """Return the header of a file without reading its tensors and without torch.
+
+    Raises: DataError as `load`.
+    """
+    try:
+        size = os.stat(path).st_size
+        with open(path, "rb") as file:
+            count = int.from_bytes(file.read(8), "little")
+            if not 2 <= count <= min(MAX_HEADER_BYTES, size - 8):
+                raise _not_a_model(path, f"no header in its {size} bytes")
+            metadata = json.loads(file.read(count))
+    except OSError as error:
+        raise DataError(f"{path}: cannot read the model: {error.strerror}; check the path") from None
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise _not_a_model(path, "its header is not JSON") from None
+    if size > MAX_FILE_BYTES:
+        raise DataError(f"{path}: {size} bytes is larger than any model of ours (at most {MAX_FILE_BYTES})")
+    return _checked_header(path, metadata)
+
+
+def _checked_header(path: str | Path, metadata: Any) -> dict[str, Any]:
+    try:
+        header = json.loads(metadata["__metadata__"]["asr"])
+        version = header["format"]
+    except (KeyError, TypeError, ValueError):
+        raise _not_a_model(path, "a safetensors file of another program") from None
+    if not isinstance(version, int) or version < 1:
+        raise _not_a_model(path, f"its format is {version!r}")
+    if version > FORMAT_VERSION:
+        raise DataError(
+            f"{path}: format {version}; this version reads 1 to {FORMAT_VERSION}; upgrade the toolkit to read it"
+        )
+    return dict(header)
+
+
+def _not_a_model(path: str | Path, why: str) -> DataError:
+    return DataError(f"{path}: not a model file, or a truncated one ({why}); get the file again")
+
+
+def compress(tensors: Mapping[str, "Tensor"], storage: Storage) -> dict[str, "Tensor"]:
+    """Return the tensors as they are stored: matrices as float16, or int8 with a float32 scale a row.
+
+    Vectors (biases, norms) stay float32: they are small, and rounding them costs accuracy.
+    int8: symmetric, scale = max |row| / 127 over the last axes.
+    """
+    import torch
+
+    stored: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        if storage == "float32" or tensor.ndim < 2 or not tensor.is_floating_point():
+            stored[name] = tensor
+        elif storage == "float16":
+            stored[name] = tensor.to(torch.float16)
+        else:
+            scale = tensor.float().flatten(1).abs().amax(1).clamp_min(1e-12) / 127
+            shape = (-1,) + (1,) * (tensor.ndim - 1)
+            stored[name] = (tensor.float() / scale.view(shape)).round().clamp(-127, 127).to(torch.int8)
+            stored[name + _SCALE_SUFFIX] = scale
+    return stored
+
+
+def expand(stored: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:
+    """Return stored tensors as float32 ones: the inverse of `compress` up to its rounding."""
+    import torch
+
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in stored.items():
+        if name.endswith(_SCALE_SUFFIX):
+            continue
+        if tensor.dtype == torch.int8:
+            scale = stored.get(name + _SCALE_SUFFIX)
+            if scale is None or scale.shape != tensor.shape[:1]:
+                raise DataError(f"tensor '{name}': int8 without a scale for each row; get the file again")
+            tensor = tensor.float() * scale.view((-1,) + (1,) * (tensor.ndim - 1))
+        elif tensor.dtype == torch.float16:
+            tensor = tensor.float()
+        tensors[name] = tensor
+    return tensors

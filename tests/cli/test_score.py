@@ -1,0 +1,139 @@
+"""`asr score` as a user types it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from asr.cli.main import main
+from asr.receipts import file_hash
+
+REFERENCES = [
+    {"id": "a", "audio": "a.wav", "duration": 2.0, "text": "rubout g m e f three"},
+    {"id": "b", "audio": "b.wav", "duration": 1.5, "text": "yes"},
+]
+HYPOTHESES = [{"id": "b", "text": "yes"}, {"id": "a", "text": "rubout g m f free nine"}]
+LINES = [
+    "%WER 42.86 [ 3 / 7, 1 ins, 1 del, 1 sub ]",
+    "%CER 34.78 [ 8 / 23, 3 ins, 1 del, 4 sub ]",
+    "%SER 50.00 [ 1 / 2 ]",
+    "95 % interval of the WER: 0.00 to 50.00 (bootstrap over 2 utterances, 10000 replications, seed 0)",
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the working folder, with both files."""
+    _write(tmp_path / "ref.jsonl", REFERENCES)
+    _write(tmp_path / "hyp.jsonl", HYPOTHESES)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def _write(path: Path, rows: list[dict[str, object]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def test_prints_the_rates(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["score", "ref.jsonl", "hyp.jsonl"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.splitlines() == LINES
+    assert captured.err == ""
+    assert {path.name for path in folder.iterdir()} == {"ref.jsonl", "hyp.jsonl"}
+
+
+def test_alignments(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["score", "ref.jsonl", "hyp.jsonl", "--alignments"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "a: %WER 50.00 [ 3 / 6, 1 ins, 1 del, 1 sub ]",
+        "ref: rubout g m e f three ****",
+        "hyp: rubout g m * f free  nine",
+        "                D   S     I",
+        "",
+        "b: %WER 0.00 [ 0 / 1, 0 ins, 0 del, 0 sub ]",
+        "ref: yes",
+        "hyp: yes",
+        "",
+        "",
+        *LINES,
+    ]
+
+
+def test_out_writes_score_and_receipt(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["score", "ref.jsonl", "hyp.jsonl", "--out", "run/test.score.json", "--json"]
+    assert main(command) == 0
+    printed = json.loads(capsys.readouterr().out)
+    written = json.loads((folder / "run" / "test.score.json").read_text(encoding="utf-8"))
+    receipt = json.loads((folder / "run" / "test.score.receipt.json").read_text(encoding="utf-8"))
+    assert [row["id"] for row in written.pop("utterances")] == ["a", "b"]
+    assert printed == written == receipt["result"]
+    assert written["words"]["errors"] == 3
+    assert receipt["command"] == ["asr", *command]
+    assert receipt["inputs"] == {name: file_hash(name) for name in ("ref.jsonl", "hyp.jsonl")}
+    assert (receipt["utterances"], receipt["words"], receipt["audio_seconds"]) == (2, 7, 3.5)
+    assert receipt["config"] == {"case": "keep"}
+    assert str(folder) not in json.dumps(receipt)
+
+
+def test_audio_seconds_are_unknown_unless_all_are_known(folder: Path) -> None:
+    _write(folder / "ref.jsonl", [REFERENCES[0], {"id": "b", "text": "yes"}])
+    assert main(["score", "ref.jsonl", "hyp.jsonl", "--out", "s.json"]) == 0
+    assert json.loads((folder / "s.receipt.json").read_text(encoding="utf-8"))["audio_seconds"] is None
+
+
+def test_json_with_alignments(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["score", "ref.jsonl", "hyp.jsonl", "--json", "--alignments"]) == 0
+    assert json.loads(capsys.readouterr().out)["utterances"][0]["alignment"][-1] == [None, "nine"]
+
+
+def test_case(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _write(folder / "hyp.jsonl", [{"id": "a", "text": "RUBOUT G M E F THREE"}, {"id": "b", "text": "no"}])
+    assert main(["score", "ref.jsonl", "hyp.jsonl"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.startswith("%WER 100.00 [ 7 / 7, 0 ins, 0 del, 7 sub ]")
+    assert captured.err == (
+        "asr score: substituted words that differ in upper and lower case only: 6; --case lower counts them as right\n"
+    )
+    assert main(["score", "ref.jsonl", "hyp.jsonl", "--case", "lower"]) == 0
+    assert capsys.readouterr().out.startswith("%WER 14.29 [ 1 / 7, 0 ins, 0 del, 1 sub ]")
+
+
+def test_silence_only_has_no_interval(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _write(folder / "ref.jsonl", [{"id": "a", "text": ""}])
+    _write(folder / "hyp.jsonl", [{"id": "a", "text": "uh"}])
+    assert main(["score", "ref.jsonl", "hyp.jsonl", "--out", "s.json"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "%WER inf [ 1 / 0, 1 ins, 0 del, 0 sub ]"
+    written = json.loads((folder / "s.json").read_text(encoding="utf-8"))
+    assert (written["interval"], written["words"]["rate"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("rows", "code", "message"),
+    [
+        (HYPOTHESES[:1], 3, "asr score: 1 of 2 references have no hypothesis (a); decode exactly"),
+        ([], 3, "asr score: 2 of 2 references have no hypothesis (a, b); decode exactly"),
+        ([*HYPOTHESES, {"id": "c", "text": ""}], 3, "asr score: 1 of 3 hypotheses have no reference (c); decode"),
+    ],
+)
+def test_ids_that_do_not_match(
+    folder: Path, rows: list[dict[str, object]], code: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _write(folder / "hyp.jsonl", rows)
+    assert main(["score", "ref.jsonl", "hyp.jsonl", "--out", "s.json"]) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(message)
+    assert not (folder / "s.json").exists()
+
+
+def test_empty_files(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _write(folder / "ref.jsonl", [])
+    _write(folder / "hyp.jsonl", [])
+    assert main(["score", "ref.jsonl", "hyp.jsonl"]) == 3
+    assert capsys.readouterr().err.startswith("asr score: nothing to score")
+
+
+def test_out_may_not_be_an_input(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["score", "ref.jsonl", "hyp.jsonl", "--out", "./ref.jsonl"]) == 2
+    assert "one of the files to read" in capsys.readouterr().err
+    assert json.loads((folder / "ref.jsonl").read_text(encoding="utf-8").splitlines()[0]) == REFERENCES[0]

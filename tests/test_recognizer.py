@@ -1,0 +1,266 @@
+"""From waveforms and files to transcripts: alone or in batches, whole or in windows."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from asr import recognizer as room
+from asr.decoding.greedy import best_paths, collapse, join_paths
+from asr.errors import DataError, MachineError, UsageError
+from asr.model import AcousticModel
+from asr.recognizer import AudioSource, Recognizer, RecognizerConfig, Transcript, resolve_model
+from tests.tiny_model import babble, tiny_model, write_wav
+
+SMALL_WINDOWS = RecognizerConfig(whole_seconds=2.0, window_seconds=1.0, context_seconds=0.8, window_batch=3)
+
+
+@pytest.fixture(scope="module")
+def model() -> AcousticModel:
+    return tiny_model()
+
+
+@pytest.fixture(scope="module")
+def recognizer(model: AcousticModel) -> Recognizer:
+    return Recognizer(model)
+
+
+def files_of(folder: Path, seconds: list[float]) -> list[Path]:
+    return [write_wav(folder / f"{index}.wav", babble(length, seed=index)) for index, length in enumerate(seconds)]
+
+
+def test_a_waveform_becomes_words_with_times_and_confidence(recognizer: Recognizer) -> None:
+    transcript = recognizer.transcribe(babble(3.0), 16000)
+    assert transcript.duration == 3.0
+    assert len(transcript.words) > 2
+    assert transcript.text == " ".join(word.word for word in transcript.words)
+    assert transcript.score < 0
+    assert transcript.warnings == ()
+    times = [time for word in transcript.words for time in (word.start, word.end)]
+    assert times == sorted(times)
+    assert 0 <= times[0] <= times[-1] <= 3.0
+    assert all(0 <= word.confidence <= 1 for word in transcript.words)
+
+
+def test_the_transcript_is_that_of_the_models_best_path(recognizer: Recognizer, model: AcousticModel) -> None:
+    waveform = babble(2.5, seed=3)
+    with torch.inference_mode():
+        log_probs, lengths = model(torch.from_numpy(waveform)[None], torch.tensor([len(waveform)]))
+    ids = [span.token_id for span in collapse(best_paths(log_probs, lengths)[0])]
+    assert recognizer.transcribe(waveform, 16000).text == model.tokenizer.decode(ids)
+
+
+@pytest.mark.parametrize("num_samples", [1, 2, 159, 400, 1600])
+def test_the_shortest_audio_has_a_transcript(recognizer: Recognizer, num_samples: int) -> None:
+    transcript = recognizer.transcribe(babble(1.0)[:num_samples], 16000)
+    assert transcript.duration == num_samples / 16000
+
+
+def test_files_alone_and_in_batches_read_the_same(tmp_path: Path, model: AcousticModel) -> None:
+    files = files_of(tmp_path, [0.7, 2.9, 0.1, 1.3, 0.70001, 3.1, 0.2, 1.1])
+    batched = Recognizer(model, config=RecognizerConfig(batch_seconds=5.0, pool_seconds=6.0))
+    together = list(batched.transcribe_files(files))
+    for file, result in zip(files, together, strict=True):
+        alone = batched.transcribe(file)
+        assert isinstance(result, Transcript)
+        assert result.text == alone.text
+        assert result.duration == alone.duration
+        assert result.score == pytest.approx(alone.score, abs=1e-3)
+
+
+def test_bad_files_yield_their_errors_in_place(tmp_path: Path, recognizer: Recognizer) -> None:
+    good = files_of(tmp_path, [0.5, 1.5])
+    text = tmp_path / "text.wav"
+    text.write_text("this is not audio", encoding="utf-8")
+    empty = write_wav(tmp_path / "empty.wav", np.zeros(0, np.float32))
+    results = list(recognizer.transcribe_files([text, good[1], tmp_path / "missing.wav", empty, good[0]]))
+    assert [isinstance(result, DataError) for result in results] == [True, False, True, True, False]
+    assert "text.wav" in str(results[0])
+    assert "missing.wav" in str(results[2])
+    assert "empty.wav" in str(results[3])
+    assert [result.duration for result in (results[1], results[4]) if isinstance(result, Transcript)] == [1.5, 0.5]
+
+
+def test_no_files_yield_nothing(recognizer: Recognizer) -> None:
+    assert list(recognizer.transcribe_files([])) == []
+
+
+def test_short_and_long_files_come_out_in_the_order_given(tmp_path: Path, model: AcousticModel) -> None:
+    files = files_of(tmp_path, [4.0, 0.5, 2.5, 1.0, 7.0, 0.3])
+    recognizer = Recognizer(model, config=SMALL_WINDOWS)
+    results = list(recognizer.transcribe_files(files))
+    durations = [result.duration for result in results if isinstance(result, Transcript)]
+    assert durations == [4.0, 0.5, 2.5, 1.0, 7.0, 0.3]
+
+
+def test_segments_and_channels_of_a_file(tmp_path: Path, recognizer: Recognizer) -> None:
+    left, right = babble(3.0, seed=1), babble(3.0, seed=2)
+    file = write_wav(tmp_path / "two.wav", np.stack([left, right], 1))
+    mono = write_wav(tmp_path / "one.wav", right[16000:40000])
+    (segment,) = recognizer.transcribe_files([AudioSource(file, start=1.0, duration=1.5, channel=1)])
+    assert segment == recognizer.transcribe(mono)
+    assert recognizer.transcribe(file, channel=0).text != recognizer.transcribe(file, channel=1).text
+
+
+def test_progress_counts_files_and_seconds(tmp_path: Path, model: AcousticModel) -> None:
+    calls: list[tuple[int, int | None, float]] = []
+    files = [*files_of(tmp_path, [0.5, 3.0, 0.1]), tmp_path / "missing.wav"]
+    recognizer = Recognizer(model, config=SMALL_WINDOWS)
+    list(recognizer.transcribe_files(files, progress=lambda *call: calls.append(call)))
+    assert calls == sorted(calls)
+    assert calls[-1] == (4, 4, pytest.approx(3.6))
+
+
+# Windows
+
+
+def blocks_of(waveform: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    return iter(np.split(waveform, range(size, len(waveform), size)))
+
+
+@pytest.mark.parametrize("block", [700, 16000, 10**9])
+def test_windows_keep_every_frame_once_and_lie_on_the_whole_files_grid(model: AcousticModel, block: int) -> None:
+    geometry = model.geometry
+    generator = np.random.default_rng(0)
+    for num_samples in [1, 639, 640, 641, *generator.integers(1, 100_000, 60).tolist()]:
+        waveform = np.arange(num_samples, dtype=np.float32)
+        kept = 0
+        for window in room._windows(blocks_of(waveform, block), geometry, SMALL_WINDOWS):
+            # the first sample says where the window starts
+            assert window.waveform[0] == (kept - window.skip) * geometry.encoder_hop
+            frames = geometry.encoder_frames(len(window.waveform))
+            keep = frames - window.skip if window.keep is None else window.keep
+            assert 0 < keep <= frames - window.skip
+            kept += keep
+        assert kept == geometry.encoder_frames(num_samples)
+
+
+@pytest.mark.parametrize("seconds", [2.001, 3.0, 6.66, 9.04, 9.3])
+def test_windowed_is_whole(model: AcousticModel, seconds: float) -> None:
+    waveform = babble(seconds, seed=5)
+    whole = Recognizer(model).transcribe(waveform, 16000)
+    windowed = Recognizer(model, config=SMALL_WINDOWS).transcribe(waveform, 16000)
+    assert windowed.text == whole.text
+    assert [word.start for word in windowed.words] == [word.start for word in whole.words]
+    assert windowed.duration == whole.duration
+    assert windowed.score == pytest.approx(whole.score, abs=1e-2)
+
+
+def test_a_long_file_is_read_in_blocks_and_reads_as_its_waveform(tmp_path: Path, model: AcousticModel) -> None:
+    waveform = babble(8.0, 44100, seed=6)
+    file = write_wav(tmp_path / "long.wav", waveform, 44100)
+    recognizer = Recognizer(model, config=SMALL_WINDOWS)
+    transcript = recognizer.transcribe(file)
+    assert transcript.text == Recognizer(model).transcribe(file).text
+    assert transcript.duration == pytest.approx(8.0, abs=1e-4)
+
+
+def test_windows_of_a_model_that_normalises_over_the_utterance(tmp_path: Path) -> None:
+    recognizer = Recognizer(tiny_model(normalization="utterance"), config=SMALL_WINDOWS)
+    assert recognizer.transcribe(babble(5.0), 16000).duration == 5.0
+
+
+def test_a_bad_block_far_into_a_long_file_is_that_files_error(tmp_path: Path, model: AcousticModel) -> None:
+    import soundfile
+
+    waveform = babble(8.0)
+    waveform[100_000] = np.nan
+    broken = tmp_path / "nan.wav"
+    soundfile.write(broken, waveform, 16000, subtype="FLOAT")
+    (good,) = files_of(tmp_path, [5.0])
+    first, second = Recognizer(model, config=SMALL_WINDOWS).transcribe_files([broken, good])
+    assert isinstance(first, DataError)
+    assert "nan.wav" in str(first)
+    assert isinstance(second, Transcript)
+
+
+def test_joining_nothing_is_empty() -> None:
+    assert len(join_paths([]).token_ids) == 0
+
+
+def test_an_abandoned_reader_ends(tmp_path: Path, recognizer: Recognizer) -> None:
+    results = recognizer.transcribe_files(files_of(tmp_path, [0.5] * 6))
+    next(results)
+    results.close()
+
+
+# Warnings, wrong calls, models
+
+
+def test_unsure_transcripts_are_flagged() -> None:
+    doubtful = Recognizer(tiny_model(domain={"min_confidence": 0.999}))
+    (warning,) = doubtful.transcribe(babble(2.0), 16000).warnings
+    assert warning.startswith("looks unlike what this model knows (mean confidence 0.")
+    assert warning.endswith(" < 1.00): see asr info")
+    assert Recognizer(tiny_model(domain={"min_confidence": 0.1})).transcribe(babble(2.0), 16000).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("waveform", "message"),
+    [
+        (np.zeros(0, np.float32), "at least one sample"),
+        (np.zeros((2, 100), np.float32), "give one channel"),
+        (np.zeros(100, np.int16), "divided by 32768"),
+        (np.array([0.0, np.nan]), "NaN or infinite"),
+        (np.array([0.0, 20000.0]), r"20000.*\[-1, 1\]"),
+    ],
+)
+def test_wrong_waveforms_are_refused(recognizer: Recognizer, waveform: np.ndarray, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        recognizer.transcribe(waveform, 16000)
+
+
+def test_wrong_calls_are_refused(recognizer: Recognizer, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="needs sample_rate"):
+        recognizer.transcribe(babble(1.0))
+    with pytest.raises(UsageError, match="one channel"):
+        recognizer.transcribe(babble(1.0), 16000, channel=1)
+    with pytest.raises(UsageError, match="a file holds its own"):
+        recognizer.transcribe(tmp_path / "a.wav", 16000)
+
+
+def test_torch_waveforms_and_other_rates_are_taken(recognizer: Recognizer) -> None:
+    waveform = babble(2.0)
+    assert recognizer.transcribe(torch.from_numpy(waveform), 16000) == recognizer.transcribe(waveform, 16000)
+    assert recognizer.transcribe(babble(2.0, 48000), 48000).duration == 2.0
+
+
+def test_a_model_comes_from_a_file_or_a_run_folder(
+    tmp_path: Path, model: AcousticModel, recognizer: Recognizer
+) -> None:
+    model.save(tmp_path / "model.safetensors")
+    for given in (tmp_path, tmp_path / "model.safetensors", str(tmp_path)):
+        loaded = Recognizer.load(given)
+        assert loaded.transcribe(babble(1.0), 16000) == recognizer.transcribe(babble(1.0), 16000)
+
+
+def test_a_bundled_models_name_goes_before_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundled = tmp_path / "package" / "an4.safetensors"
+    monkeypatch.setattr(room, "bundled_models", lambda: {"an4": bundled})
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "an4").mkdir()
+    assert resolve_model("an4") == bundled
+    with pytest.raises(DataError, match="a folder without model.safetensors"):
+        resolve_model("./an4/")
+    with pytest.raises(DataError, match="'an5': neither a bundled model.*did you mean 'an4'"):
+        resolve_model("an5")
+    with pytest.raises(DataError, match="no such model file or run folder"):
+        resolve_model("runs/an5")
+
+
+def test_a_device_that_is_not_there_is_refused(model: AcousticModel) -> None:
+    with pytest.raises(UsageError, match="device 'gpu'"):
+        Recognizer(model, device="gpu")
+    with pytest.raises(MachineError, match="device 'cuda:99'"):
+        Recognizer(model, device="cuda:99")
+
+
+def test_hundred_calls_are_as_one(recognizer: Recognizer) -> None:
+    """Nothing is carried from one recording to the next."""
+    waveform = babble(0.6, seed=8)
+    first = recognizer.transcribe(waveform, 16000)
+    for seed in range(20):
+        recognizer.transcribe(babble(0.3, seed=seed), 16000)
+        assert recognizer.transcribe(waveform, 16000) == first
