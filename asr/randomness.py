@@ -15,6 +15,11 @@ def utterance_seed(seed: int, epoch: int, utterance_id: str, view: int = 0) -> i
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") >> 1
 
 
+def step_seed(seed: int, step: int, part: int) -> int:
+    """Return the seed of everything that a network draws (dropout) in one part of a training step."""
+    return utterance_seed(seed, step, "step", part)
+
+
 def stream(seed: int, name: str) -> np.random.Generator:
     """Return a generator of its own for one purpose (`name`), so that one draw never shifts another."""
     return np.random.Generator(np.random.Philox(key=[seed, zlib.crc32(name.encode())]))

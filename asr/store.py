@@ -40,10 +40,17 @@ def replacing(path: str | Path) -> Iterator[Path]:
             yield temporary
             with open(temporary, "rb+") as file:
                 os.fsync(file.fileno())
+            os.chmod(temporary, 0o666 & ~_umask())  # some writers make files that only their owner can read
             os.replace(temporary, target)
     finally:
         with suppress(OSError):  # the error that matters is already on its way
             temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)  # the only way to ask for it is to set it
+    os.umask(mask)
+    return mask
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asr.cli.notes import log_on_stderr
 from asr.cli.progress import progress_bar
 from asr.errors import EXIT_DONE, DataError, InputError
 from asr.store import write_text
@@ -57,7 +58,7 @@ def _recognise(recognizer: "Recognizer", utterances: "Sequence[Utterance]", mani
     sources = [AudioSource(item.audio, item.start, item.duration, item.channel) for item in utterances]
     transcripts: list[Transcript] = []
     failed: list[str] = []
-    with progress_bar("decode", unit="utterances") as progress:
+    with log_on_stderr("asr decode"), progress_bar("decode", unit="utterances") as progress:
         results = recognizer.transcribe_files(sources, progress=progress)
         for utterance, result in zip(utterances, results, strict=True):
             if isinstance(result, InputError):

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asr.cli.notes import log_on_stderr
 from asr.cli.progress import ProgressCallback, progress_bar
 from asr.errors import EXIT_DATA, EXIT_DONE, InputError, MachineError, UsageError, writing
 from asr.store import write_text
@@ -81,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     """Transcribe and return the exit code: 3 if a file could not be read."""
     channel = _channel(args.channels)
     names = args.files or [_sample()]
-    with _readable(names) as paths:
+    with _readable(names) as paths, log_on_stderr("asr transcribe"):
         tasks = _tasks(list(zip(names, paths, strict=True)), channel, split=args.channels == "split")
         _check_output(tasks, args.format, args.out)
         return _transcribe(tasks, args)
@@ -111,10 +112,11 @@ def _readable(names: Sequence[str]) -> Iterator[list[Path]]:
         return
     if names.count(STANDARD_INPUT) > 1:
         raise UsageError("'-' is given twice; standard input can be read only once")
-    with writing(tempfile.gettempdir()), tempfile.NamedTemporaryFile(prefix="asr-stdin-") as spool:
-        shutil.copyfileobj(sys.stdin.buffer, spool)
-        spool.flush()
-        yield [Path(spool.name if name == STANDARD_INPUT else name) for name in names]
+    with tempfile.TemporaryDirectory(prefix="asr-") as folder:
+        spool = Path(folder) / "stdin"
+        with writing(spool), open(spool, "wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        yield [spool if name == STANDARD_INPUT else Path(name) for name in names]
 
 
 def _tasks(files: Sequence[tuple[str, Path]], channel: int | None, *, split: bool) -> list[Task]:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import combinations, pairwise
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -172,7 +173,8 @@ def _check_audio(row: _Row) -> None:
     if facts.clipped > CLIPPED_SHARE:
         row.remark("clipping", f"{row.audio_name}: {100 * facts.clipped:.2f} % of the samples are at full scale")
     if facts.level < SILENT_LEVEL:
-        row.remark("silence", f"{row.audio_name}: the loudest 25 ms are at {facts.level:.0f} dB")
+        level = f"the loudest 25 ms are at {facts.level:.0f} dB" if isfinite(facts.level) else "all samples are equal"
+        row.remark("silence", f"{row.audio_name}: {level}")
 
 
 def _check_text(row: _Row, tokenizer: "Tokenizer | None", *, needs_text: bool) -> list[int]:

@@ -26,6 +26,13 @@ DURATION_TOLERANCE: Seconds = 0.01  # by which an utterance may reach over its f
 FULL_SCALE = 32766 / 32768  # a 16-bit sample of this size or more counts as full scale
 CLIPPED_RUN = 3  # full-scale samples in a row that count as clipped: fewer happen in loud clean speech
 LEVEL_WINDOW: Seconds = 0.025  # over which loudness is taken
+_WORDS = (
+    ("truncated", "truncated-audio"),
+    ("not finite", "nan-samples"),
+    ("is empty (0 bytes)", "empty-audio"),
+    ("no samples", "empty-audio"),
+    ("segment [", "wrong-duration"),
+)
 Span = tuple[Seconds, Seconds, int | None]  # start, duration, channel
 
 
@@ -60,14 +67,10 @@ class Measured:
 
 def measure_file(audio: Path, spans: Sequence[Span]) -> list[Measured]:
     """Return what is wrong and what was measured in each span of one file.  Never raises for bad audio."""
-    fault: tuple[str, str] | None = None
     try:
         info = audio_info(audio)
-        if info.num_samples == 0:
-            fault = ("empty-audio", "no samples in it")
     except DataError as error:
         fault = _fault_of(audio, error)
-    if fault is not None:
         return [Measured((fault,), None, duration) for _, duration, _ in spans]
     return list(starmap(partial(_measure_span, audio, info), spans))
 
@@ -91,18 +94,16 @@ def measure_files(files: Sequence[tuple[Path, Sequence[Span]]], jobs: int = 1) -
 
 
 def _fault_of(audio: Path, error: DataError) -> tuple[str, str]:
-    """Return (kind, message without the path) of what reading a file raised."""
+    """Return (kind, message without the path) of what reading a file raised.
+
+    asr.audio.files tells all faults as one type; its words tell them apart (each kind is tested with a file).
+    """
     message = str(error).removeprefix(f"{audio}: ")
     if not os.path.exists(audio):  # unlike Path.exists, it never raises
         return "missing-audio", "no such file"
-    lowered = message.lower()
-    if "truncated" in lowered:
-        return "truncated-audio", message
-    if "nan" in lowered.split() or "finite" in lowered:
-        return "nan-samples", message
-    if os.path.getsize(audio) == 0:
-        return "empty-audio", "the file has 0 bytes"
-    return ("empty-audio" if "no samples" in lowered else "unreadable-audio"), message
+    kind = next((kind for words, kind in _WORDS if words in message), "unreadable-audio")
+    # The report has one cure for all files of a kind; what makes a file unreadable may need one of its own.
+    return kind, message if kind == "unreadable-audio" else message.rpartition("; ")[0] or message
 
 
 def _measure_span(audio: Path, info: AudioInfo, start: Seconds, duration: Seconds, channel: int | None) -> Measured:
@@ -120,8 +121,6 @@ def _measure_span(audio: Path, info: AudioInfo, start: Seconds, duration: Second
         waveform, rate = read_audio(audio, start=start, duration=available, channel=channel)
     except DataError as error:
         return Measured((*faults, _fault_of(audio, error)), None, duration)
-    if len(waveform) == 0:
-        return Measured((*faults, ("empty-audio", f"no samples in its {available:.6f} s")), None, duration)
     facts = AudioFacts(
         num_samples=len(waveform),
         sample_rate=rate,

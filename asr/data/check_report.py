@@ -172,7 +172,7 @@ class Report:
         """Return the last line: how many kinds of errors and warnings there are."""
         counts = [
             counted(len({finding.kind for finding in findings}), f"kind of {noun}", f"kinds of {noun}")
-            for findings, noun in ((self.errors, "errors"), (self.warnings, "warnings"))
+            for findings, noun in ((self.errors, "error"), (self.warnings, "warning"))
             if findings
         ]
         return ", ".join(counts) if counts else "nothing wrong"
@@ -254,7 +254,7 @@ def _kind_lines(findings: Sequence[Finding]) -> Iterator[str]:
     """Yield the lines on one kind: its name and count, examples, what to do."""
     kind, several = findings[0].kind, len(findings) > 1
     count = sum(finding.count for finding in findings)
-    total = f"{counted(count, KINDS[kind].noun)}" if not several else f"{len(findings)} findings"
+    total = f"{counted(count, KINDS[kind].noun)}" if not several else f"{len(findings)} different"
     yield f"  {kind}: {total}"
     for finding in findings:
         if several or not finding.examples:

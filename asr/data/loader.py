@@ -1,4 +1,4 @@
-"""Batches of waveforms for training: read, perturbed and padded by worker processes, the same for any number of them."""
+"""Batches of waveforms for training: read, perturbed and padded, the same for any number of worker processes."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -72,13 +72,20 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch with its tensors on `device`."""
-        partners = self.partners and Partners(*(_moved(getattr(self.partners, name), device) for name in _PARTNER_FIELDS))
-        tensors = {name: _moved(getattr(self, name), device) for name in _TENSOR_FIELDS}
-        return replace(self, partners=partners, **tensors)
-
-
-_TENSOR_FIELDS = ("waveform", "lengths", "targets", "target_lengths", "seeds")
-_PARTNER_FIELDS = ("rows", "waveform", "lengths")
+        partners = self.partners
+        if partners is not None:
+            partners = Partners(
+                _moved(partners.rows, device), _moved(partners.waveform, device), _moved(partners.lengths, device)
+            )
+        return replace(
+            self,
+            waveform=_moved(self.waveform, device),
+            lengths=_moved(self.lengths, device),
+            targets=_moved(self.targets, device),
+            target_lengths=_moved(self.target_lengths, device),
+            seeds=_moved(self.seeds, device),
+            partners=partners,
+        )
 
 
 def _moved(tensor: Tensor, device: torch.device) -> Tensor:
@@ -128,10 +135,15 @@ class TrainingData(Dataset[Batch]):
         if 4 * int(self.num_samples.sum()) <= self.loader.cache_mb << 20:
             self._cache = {index: self._read(index) for index in range(len(self.utterances))}
 
+    def waveforms(self) -> Iterator[Waveform]:
+        """Yield the waveform of each utterance, as recorded."""
+        for index in range(len(self.utterances)):
+            yield self._clean(index)
+
     def planned_samples(self, epoch: int) -> Indices:
         """Return each utterance's samples in an epoch, after its speed perturbation."""
         config = self.augment.waveform
-        if not config.changes_speed:
+        if not config.speed_factors:
             return self.num_samples
         factors = [speed_factor(self._seed(index, epoch), config) for index in range(len(self.utterances))]
         planned = [perturbed_samples(int(n), f) for n, f in zip(self.num_samples, factors, strict=True)]
@@ -165,7 +177,7 @@ class TrainingData(Dataset[Batch]):
         return DataLoader(
             self,
             batch_size=None,
-            sampler=parts,  # type: ignore[arg-type]  # a sequence of parts serves as indices
+            sampler=parts,  # a sequence of parts serves as indices
             num_workers=workers,
             prefetch_factor=4 if workers else None,
             multiprocessing_context="fork" if workers else None,
@@ -224,7 +236,7 @@ class TrainingData(Dataset[Batch]):
 
     def _waveform(self, index: int, epoch: int) -> Waveform:
         seed = self._seed(index, epoch)
-        return augment_waveform(self._clean(index), self.sample_rate, seed, self.augment.waveform, self.noise)
+        return augment_waveform(self._clean(index), seed, self.augment.waveform, self.noise)
 
     def _partners(self, part: _Part) -> Partners | None:
         """Draw which rows get a partner, and whom: any utterance of the training set."""

@@ -201,7 +201,7 @@ def _parse_line(raw: bytes) -> Any:
     if len(raw) > MAX_LINE_BYTES:
         raise _RowError(f"the line is longer than {MAX_LINE_BYTES} bytes; is this a manifest?", "bad-json")
     try:
-        return _decode(raw.decode("utf-8"))
+        return _decode(raw.decode("utf-8").rstrip())
     except UnicodeDecodeError as error:
         raise _RowError(f"not UTF-8 at byte {error.start + 1}; save the manifest as UTF-8", "bad-json") from None
     except json.JSONDecodeError as error:

@@ -24,7 +24,9 @@ def plan_epoch(
     """
     generator = np.random.Generator(np.random.Philox(key=[seed, epoch]))
     easy = epoch == 0 and shortest_first
-    jitter = np.zeros(len(num_samples)) if easy else generator.uniform(-_LENGTH_JITTER, _LENGTH_JITTER, len(num_samples))
+    jitter = (
+        np.zeros(len(num_samples)) if easy else generator.uniform(-_LENGTH_JITTER, _LENGTH_JITTER, len(num_samples))
+    )
     order = np.argsort(num_samples * (1 + jitter), kind="stable")
     batches = _cut(order, num_samples, batch_samples)
     if easy:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def test_bom_crlf_and_blank_lines_are_tolerated_and_counted(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        (b'{"id": "a",', "not JSON at column"),
+        (b'{"id": "a"\n', "not JSON at column 11: Expecting ',' delimiter"),
         (b"id,audio\n", "not JSON at column 1"),
         (b'{"id": "\xe9"}', "not UTF-8 at byte 9"),
         (b"[1, 2]", "expected an object {...}, found [1, 2]"),
@@ -140,6 +141,16 @@ def test_line_numbers_go_on_after_an_overlong_line(tmp_path: Path) -> None:
     path.write_bytes(b"x" * (3 * MAX_LINE_BYTES) + b"\n" + json.dumps(ROW).encode())
     scan = scan_manifest(path)
     assert (scan.faults[0].line, scan.lines) == (1, [2])
+
+
+def test_an_endless_line_is_not_held_in_memory(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(b"x" * (20 * MAX_LINE_BYTES))
+    tracemalloc.start()
+    scan_manifest(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5 * MAX_LINE_BYTES
 
 
 @pytest.mark.parametrize("name", ["missing.jsonl", "."])

@@ -5,6 +5,7 @@ import pytest
 
 import asr.scoring.bootstrap as bootstrap
 from asr.errors import UsageError
+from asr.randomness import stream
 from asr.scoring.bootstrap import bootstrap_interval
 from asr.scoring.error_rate import ErrorCounts
 
@@ -39,11 +40,11 @@ def test_same_seed_same_interval_and_another_seed_another() -> None:
     assert bootstrap_interval(counts, seed=1) != bootstrap_interval(counts, seed=2)
 
 
-def test_blocks_change_nothing_in_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    counts = _counts([0, 1, 2], [4, 4, 4])
-    whole = bootstrap_interval(counts, replications=1000)
-    monkeypatch.setattr(bootstrap, "_BLOCK_DRAWS", 7)
-    assert bootstrap_interval(counts, replications=1000) == whole
+def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    errors, lengths = np.array([0, 1, 2]), np.array([4, 5, 6])
+    whole = bootstrap._resampled_rates(errors, lengths, 1000, stream(0, "test"))
+    monkeypatch.setattr(bootstrap, "_BLOCK_DRAWS", 21)  # 7 replications at a time: 1000 is no multiple
+    assert bootstrap._resampled_rates(errors, lengths, 1000, stream(0, "test")).tolist() == whole.tolist()
 
 
 def test_draws_without_reference_words_are_left_out() -> None:

@@ -1,0 +1,51 @@
+"""`asr average`: kept checkpoints of a run → one model file."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asr.errors import EXIT_DONE, DataError
+
+if TYPE_CHECKING:
+    from asr.store import Storage
+
+HELP = "average checkpoints into one model file"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `asr average`."""
+    parser.add_argument("run", type=Path, metavar="RUN|FILE", help="run folder, or one model file to store anew")
+    parser.add_argument("--out", required=True, type=Path, metavar="MODEL.safetensors", help="the model file")
+    parser.add_argument("--number", type=int, default=0, metavar="N", help="average the last N kept checkpoints only")
+    parser.add_argument(
+        "--storage", choices=("float32", "float16", "int8"), default="float32", help="how matrices are stored"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Average the kept checkpoints (the last state if none was kept) and write the model."""
+    from asr.training.averaging import average_models
+
+    paths = checkpoints(args.run)
+    paths = paths[-args.number :] if args.number > 0 else paths
+    model = average_models(paths)
+    storage: Storage = args.storage
+    model.save(args.out, notes=model.with_notes(storage=storage))
+    size = args.out.stat().st_size / 1e6
+    print(f"{args.out}: mean of {len(paths)} checkpoints, {size:.1f} MB as {storage}", file=sys.stderr)
+    return EXIT_DONE
+
+
+def checkpoints(run_or_file: Path) -> list[Path]:
+    """Return the model files to average, oldest first.  Raises: DataError if there are none."""
+    if run_or_file.is_file():
+        return [run_or_file]
+    folder = run_or_file / "checkpoints"
+    kept = sorted(folder.glob("step-*.safetensors"))
+    last = folder / "last.safetensors"
+    if kept:
+        return kept
+    if last.is_file():
+        return [last]
+    raise DataError(f"{folder}: no checkpoints here; train first, or give a run folder or a model file")

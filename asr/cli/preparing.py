@@ -1,0 +1,43 @@
+"""The command line of `recipes/CORPUS/prepare.py`: the same for every published corpus."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from asr.cli.main import Parser, guarded
+from asr.cli.progress import progress_bar
+from asr.data.published import PublishedCorpus
+from asr.errors import EXIT_DONE
+
+
+def prepare_command(
+    recipe: str,
+    corpus: PublishedCorpus,
+    prepare: Callable[[argparse.Namespace], None],
+    add_arguments: Callable[[argparse.ArgumentParser], None] | None = None,
+) -> int:
+    """Fetch the corpus if asked, prepare it, and return the exit code.
+
+    Args:
+        recipe: the folder below recipes/, for messages.
+        prepare: is given the arguments `corpus`, `out`, `accept` and those of `add_arguments`.
+    """
+
+    def work() -> int:
+        parser = Parser(prog=f"recipes/{recipe}/prepare.py", allow_abbrev=False)
+        parser.add_argument("--corpus", type=Path, required=True, metavar="DIR", help="the folder of the corpus")
+        parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder of the manifests")
+        parser.add_argument("--download", action="store_true", help="download the corpus if it is not there")
+        parser.add_argument(
+            "--accept", choices=("published", "any"), default="published", help="any: even one that is not as published"
+        )
+        if add_arguments is not None:
+            add_arguments(parser)
+        args = parser.parse_args()
+        if args.download:
+            with progress_bar("download", unit="bytes") as progress:
+                corpus.fetch(args.corpus, progress)
+        prepare(args)
+        return EXIT_DONE
+
+    return guarded(f"recipes/{recipe}/prepare.py", work)

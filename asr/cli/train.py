@@ -1,0 +1,106 @@
+"""`asr train`: a configuration and manifests → a run folder with checkpoints."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asr.errors import EXIT_DATA, EXIT_DONE, UsageError
+
+if TYPE_CHECKING:
+    from asr.training.fit import Outcome, Request
+
+HELP = "train a model, or fine-tune one"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `asr train`."""
+    parser.add_argument("config", type=Path, metavar="CONFIG.yaml", help="model, augmentation and training")
+    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="values that replace those in the file")
+    parser.add_argument("--train", required=True, type=Path, metavar="MANIFEST", help="utterances to train on")
+    parser.add_argument("--valid", type=Path, metavar="MANIFEST", help="held-out utterances to validate on")
+    parser.add_argument("--tokens", required=True, type=Path, metavar="tokens.json", help="made by asr tokens")
+    parser.add_argument("--out", required=True, type=Path, metavar="RUN", help="run folder")
+    parser.add_argument("--seed", type=int, default=1, help="of all randomness (default: 1)")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="where to train (default: cpu)")
+    parser.add_argument("--resume", action="store_true", help="continue the run in RUN, if there is one")
+    parser.add_argument(
+        "--overfit",
+        type=int,
+        default=0,
+        metavar="N",
+        help="learn the first N utterances by heart: must reach CER < 5 %%, the first thing to try on new data",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, and write RUN/train.receipt.json; exit code 3 if --overfit does not reach its rate."""
+    from asr.cli.progress import progress_bar
+    from asr.config import load_config
+    from asr.data.manifest import read_manifest
+    from asr.text.tokenizer import Tokenizer
+    from asr.training.config import ExperimentConfig
+    from asr.training.fit import Request, fit
+
+    if args.resume and args.overfit:
+        raise UsageError("--overfit starts anew; leave out --resume")
+    request = Request(
+        experiment=load_config(ExperimentConfig, args.config, args.overrides),
+        tokenizer=Tokenizer.load(args.tokens),
+        train=read_manifest(args.train),
+        valid=read_manifest(args.valid) if args.valid else [],
+        out=args.out,
+        seed=args.seed,
+        device=args.device,
+        resume=args.resume,
+        overfit=args.overfit,
+    )
+    started = time.monotonic()
+    with progress_bar("train", unit="epochs") as progress:
+        outcome = fit(request, say=_say, progress=progress)
+    _write_receipt(args, request, outcome, time.monotonic() - started)
+    return _overfit_result(outcome) if args.overfit else EXIT_DONE
+
+
+def _overfit_result(outcome: "Outcome") -> int:
+    from asr.training.fit import OVERFIT_CER
+
+    assert outcome.validation is not None, "--overfit always validates"
+    reached = outcome.validation.cer < OVERFIT_CER
+    _say(
+        f"{'learned by heart' if reached else 'NOT learned'}: CER {outcome.validation.cer:.1f} % after"
+        f" {outcome.steps} steps (wanted below {OVERFIT_CER:g} %)"
+        + ("" if reached else "; look at the texts and the audio with asr check, then at the learning rate")
+    )
+    return EXIT_DONE if reached else EXIT_DATA
+
+
+def _write_receipt(args: argparse.Namespace, request: "Request", outcome: "Outcome", wall_seconds: float) -> None:
+    from asr import receipts
+
+    result: dict[str, Any] = {
+        "steps": outcome.steps,
+        "parameters": outcome.parameters,
+        "waiting_share": round(outcome.waiting_share, 5),
+        "left_out": outcome.left_out,
+    }
+    if outcome.validation is not None:
+        result |= {"valid_wer": round(outcome.validation.wer, 3), "valid_cer": round(outcome.validation.cer, 3)}
+    manifests = [args.train, *([args.valid] if args.valid else [])]
+    collected = receipts.collect(
+        args.command_line,
+        config=request.experiment,
+        seed=args.seed,
+        inputs=[args.config, args.tokens, *manifests],
+        result=result,
+        utterances=len(request.train),
+        audio_seconds=sum(utterance.duration for utterance in request.train),
+        audio_seconds_seen=outcome.audio_seconds,
+        wall_seconds=max(wall_seconds, outcome.wall_seconds),
+    )
+    receipts.write(args.out / "train.receipt.json", collected)
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)

@@ -1,0 +1,103 @@
+"""What the recipes of published corpora share: to fetch a corpus, find its files, and write manifests of it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+
+from asr.audio.files import RawFormat, audio_info, read_audio, write_audio
+from asr.data.corpus import CorpusSignature, verify
+from asr.data.download import download, extract_tar
+from asr.data.manifest import Utterance, write_manifest
+from asr.errors import DataError
+
+AUDIO_SUFFIXES = (".flac", ".wav", ".sph", ".raw")  # of the distributions seen; the first one found is taken
+Progress = Callable[[int, int | None], None]  # pieces so far, pieces in all where known
+
+
+@dataclass(frozen=True)
+class PublishedCorpus:
+    """A corpus that anybody can get.
+
+    Attributes:
+        name: for messages.
+        urls: http or https addresses of its tar archive, tried in order.
+        top: the folder that the archive holds.
+        landmark: a file or a pattern of files, in `top`, by which the corpus is known.
+        archive_sha256: of the archive, where it is known.
+        signatures: of its parts, by which a corpus is accepted, whatever its distribution.
+    """
+
+    name: str
+    urls: Sequence[str]
+    top: str
+    landmark: str
+    signatures: Mapping[str, CorpusSignature]
+    archive_sha256: str | None = None
+
+    def fetch(self, folder: Path, progress: Progress | None = None) -> Path:
+        """Return `folder`, downloaded and unpacked unless it is there.
+
+        Raises: DataError with the way to get the archive by hand; MachineError if it cannot be written.
+        """
+        if folder.exists():
+            return folder
+        archive = folder.with_name(f"{folder.name}.tar.gz")
+        download(self.urls, archive, sha256=self.archive_sha256, progress=progress)
+        return extract_tar(archive, folder)
+
+    def root(self, folder: Path) -> Path:
+        """Return the folder that holds the corpus: `folder`, or the one that its archive makes there.
+
+        Raises: DataError if neither is the corpus.
+        """
+        for root in (folder, folder / self.top):
+            if next(root.glob(self.landmark), None) is not None:
+                return root
+        raise DataError(
+            f"{folder}: not the corpus {self.name}, as it has no {self.landmark}; give the folder that holds it"
+        )
+
+    def accept(self, part: str, utterances: Sequence[Utterance], progress: Progress | None = None) -> None:
+        """Return if a part is the one that was published.  Raises: DataError saying what differs."""
+        cure = f"get it again from {self.urls[0]}, or use --accept any: its numbers then compare with nothing"
+        verify(f"{self.name} {part}", utterances, self.signatures[part], cure=cure, progress=progress)
+
+
+def whole_file(stem: Path, converted: Path, *, text: str, speaker: str, language: str) -> Utterance:
+    """Return the utterance that is one whole audio file, in whatever distribution: `stem` plus a suffix.
+
+    A headerless file of 16-bit samples at 16 kHz, which no manifest can point to, is written again as WAV.
+
+    Args: stem: the file's path without suffix; its name becomes the utterance's id.
+        converted: the folder for the written ones.
+    Raises: DataError if there is no such file or it cannot be read.
+    """
+    audio = next((path for suffix in AUDIO_SUFFIXES if (path := Path(f"{stem}{suffix}")).is_file()), None)
+    if audio is None:
+        raise DataError(f"{stem}: no such audio file with {', '.join(AUDIO_SUFFIXES)}; get the corpus again")
+    if audio.suffix == ".raw":
+        audio = _written_as_wav(audio, converted / f"{stem.name}.wav")
+    duration = audio_info(audio).duration
+    return Utterance(stem.name, audio, 0.0, duration, text=text, speaker=speaker, language=language)
+
+
+def held_out(names: Sequence[str], count: int) -> set[str]:
+    """Return `count` of the distinct names, chosen by the SHA-256 of each, so that everybody holds out the same."""
+    return set(sorted(set(names), key=lambda name: sha256(name.encode()).hexdigest())[:count])
+
+
+def write_manifests(folder: Path, parts: Mapping[str, Sequence[Utterance]]) -> None:
+    """Write `folder/PART.jsonl` for every part.  Raises: MachineError."""
+    for part, utterances in parts.items():
+        write_manifest(folder / f"{part}.jsonl", utterances)
+
+
+def _written_as_wav(raw: Path, target: Path) -> Path:
+    """Write a headerless file as WAV, in the byte order in which it is smooth, as sound is, and not noise."""
+    rate = RawFormat().sample_rate
+    readings = [read_audio(raw, raw=RawFormat(byte_order=order))[0] for order in ("little", "big")]
+    write_audio(target, min(readings, key=lambda waveform: float(np.abs(np.diff(waveform)).sum())), rate)
+    return target

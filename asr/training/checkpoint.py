@@ -1,0 +1,115 @@
+"""Checkpoints: model files that also hold where the training stood.  No pickle, no framework inside."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from asr import store
+from asr.errors import DataError
+from asr.model import STATE_PREFIX, AcousticModel, ModelNotes
+
+LAST = "last.safetensors"
+_RAW, _OPTIMIZER = STATE_PREFIX + "raw/", STATE_PREFIX + "optimizer/"
+
+
+@dataclass
+class Position:
+    """How far a training has come.
+
+    Attributes:
+        step: optimiser steps done.
+        epoch, step_in_epoch: the next step's place in the batch plan.
+        audio_seconds: audio seen, every view counted, after speed perturbation.
+        wall_seconds: spent so far, over all starts.
+        best: (word error rate, step) of the kept checkpoints, best first.
+        worse: validations since the best one.
+        all_blank: validations in a row whose output was nearly all blank.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    step_in_epoch: int = 0
+    audio_seconds: float = 0.0
+    wall_seconds: float = 0.0
+    best: list[tuple[float, int]] = field(default_factory=list)
+    worse: int = 0
+    all_blank: int = 0
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """What a checkpoint holds beside the model.
+
+    Attributes:
+        position: how far the training has come.
+        raw: the weights that the optimiser works on (the model's own are their moving average).
+        optimizer: per parameter name, its state tensors.
+        scaler: of the fp16 loss scaler, or empty.
+        run: seed, configuration and manifest hash, to refuse resuming another run.
+    """
+
+    position: Position
+    raw: dict[str, Tensor]
+    optimizer: dict[str, dict[str, Tensor]]
+    scaler: dict[str, Any]
+    run: dict[str, Any]
+
+
+def save_checkpoint(path: Path, model: AcousticModel, notes: ModelNotes, state: TrainingState | None) -> None:
+    """Write a model file, with the training's state if given.  Raises: MachineError."""
+    tensors, header = model.packed(notes)
+    if state is not None:
+        tensors |= {_RAW + name: tensor for name, tensor in state.raw.items()}
+        for name, values in state.optimizer.items():
+            tensors |= {f"{_OPTIMIZER}{name}/{key}": tensor for key, tensor in values.items()}
+        header["state"] = {"position": asdict(state.position), "scaler": state.scaler, "run": state.run}
+    store.save(path, tensors, header)
+
+
+def load_state(path: Path) -> TrainingState:
+    """Return the training's state in a checkpoint.  Raises: DataError if there is none."""
+    tensors, header = store.load(path)
+    described = header.get("state")
+    if not isinstance(described, dict):
+        raise DataError(f"{path}: a model without the state of a training; start a new run from it with --from")
+    position = Position(**described["position"])
+    position.best = [(float(rate), int(step)) for rate, step in position.best]
+    optimizer: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith(_OPTIMIZER):
+            parameter, _, key = name.removeprefix(_OPTIMIZER).rpartition("/")
+            optimizer.setdefault(parameter, {})[key] = tensor
+    raw = {name.removeprefix(_RAW): tensor for name, tensor in tensors.items() if name.startswith(_RAW)}
+    return TrainingState(position, raw, optimizer, described.get("scaler", {}), described.get("run", {}))
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, module: nn.Module) -> dict[str, dict[str, Tensor]]:
+    """Return the optimiser's state by parameter name."""
+    return {
+        name: dict(optimizer.state[parameter])
+        for name, parameter in module.named_parameters()
+        if parameter in optimizer.state
+    }
+
+
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, module: nn.Module, tensors: Mapping[str, Mapping[str, Tensor]]
+) -> None:
+    """Put saved state back into an optimiser over the parameters of `module`."""
+    for name, parameter in module.named_parameters():
+        if name in tensors:
+            # the step counter stays where the optimiser keeps it; moments go beside their parameter
+            optimizer.state[parameter] = {
+                key: tensor.clone() if tensor.ndim == 0 else tensor.to(parameter.device).clone()
+                for key, tensor in tensors[name].items()
+            }
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Delete what a killed process left of a checkpoint it was writing."""
+    for path in folder.glob(".*.safetensors.*.tmp"):
+        path.unlink(missing_ok=True)

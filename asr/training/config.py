@@ -1,0 +1,65 @@
+"""The configuration of a training, put together in one place."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from asr.config import Config
+from asr.data.loader import AugmentConfig, LoaderConfig
+from asr.model import ModelConfig
+from asr.text.normalize import NormalizerConfig
+
+Schedule = Literal["constant", "linear", "cosine", "exponential"]
+Precision = Literal["float32", "bf16", "fp16"]
+
+
+class OptimizerConfig(Config):
+    """AdamW (Loshchilov & Hutter 2019) with warm-up and a schedule over the whole training."""
+
+    learning_rate: float = Field(2e-3, gt=0, le=1, description="peak learning rate")
+    schedule: Schedule = Field("cosine", description="how the learning rate falls after the warm-up")
+    warmup_steps: int = Field(200, ge=0, description="steps over which it rises from 0 to its peak")
+    final_ratio: float = Field(0.02, ge=0, le=1, description="learning rate at the end, as a share of the peak")
+    betas: tuple[float, float] = Field((0.9, 0.98), description="decay of the moment estimates")
+    weight_decay: float = Field(0.01, ge=0, description="decoupled weight decay of matrices")
+    clip_norm: float = Field(5.0, ge=0, description="largest norm of the gradient; 0 = no clipping")
+
+
+class TrainConfig(Config):
+    """How long, on what, and what is kept."""
+
+    epochs: int = Field(50, ge=1, description="passes over the training data")
+    loader: LoaderConfig = Field(LoaderConfig(), description="batches")
+    optimizer: OptimizerConfig = Field(OptimizerConfig(), description="optimiser and schedule")
+    precision: Precision = Field("float32", description="float32, or bf16 / fp16 products with float32 weights")
+    devices: int = Field(1, ge=1, description="processes (GPUs) on each node")
+    num_nodes: int = Field(1, ge=1, description="machines")
+    threads: int = Field(0, ge=0, description="CPU threads of a process; 0 = all cores shared among the processes")
+    ema_decay: float = Field(0.999, ge=0, lt=1, description="exponential moving average of the weights; 0 = off")
+    consistency: float = Field(0.0, ge=0, description="weight of CR-CTC between two augmented views; 0 = one view")
+    intermediate_weight: float = Field(0.3, ge=0, lt=1, description="share of the intermediate head's CTC loss")
+    validate_every: int = Field(1, ge=1, description="epochs between validations")
+    keep_best: int = Field(3, ge=0, description="checkpoints kept by the validation's word error rate")
+    keep_last: int = Field(0, ge=0, description="checkpoints kept of the last validations, whatever their rate")
+    checkpoint_steps: int = Field(500, ge=1, description="steps between saves of the training's state")
+    patience: int = Field(0, ge=0, description="stop after so many validations without a better rate; 0 = never")
+    tensorboard: bool = Field(False, description="TensorBoard events beside metrics.csv")
+    max_infeasible: float = Field(0.01, ge=0, le=1, description="refuse data with a larger share that CTC cannot spell")
+
+
+class ExperimentConfig(Config):
+    """The root: what a conf/*.yaml holds."""
+
+    text: NormalizerConfig = Field(NormalizerConfig(), description="how transcripts are normalised")
+    model: ModelConfig = Field(ModelConfig(), description="features and encoder")
+    augment: AugmentConfig = Field(AugmentConfig(), description="what training does to the data")
+    train: TrainConfig = Field(TrainConfig(), description="optimiser, batches, length")
+
+    @model_validator(mode="after")
+    def _check(self) -> "ExperimentConfig":
+        if self.train.loader.max_seconds > self.train.loader.batch_seconds:
+            raise ValueError(
+                f"train.loader.max_seconds ({self.train.loader.max_seconds:g}) must not exceed"
+                f" train.loader.batch_seconds ({self.train.loader.batch_seconds:g})"
+            )
+        return self

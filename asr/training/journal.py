@@ -1,0 +1,74 @@
+"""What a training writes down: one row a step or validation in logs/metrics.csv, TensorBoard events if asked."""
+
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asr.errors import MachineError, writing
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard.writer import SummaryWriter
+
+COLUMNS = (
+    "step",
+    "epoch",
+    "loss",
+    "learning_rate",
+    "gradient_norm",
+    "audio_seconds",
+    "audio_hours_per_hour",
+    "waiting_share",
+    "wer",
+    "cer",
+    "blank_share",
+    "mean_tokens",
+)
+
+
+class Journal:
+    """Appends rows to metrics.csv.  After a resume, rows beyond the resumed step are dropped: they run again."""
+
+    def __init__(self, folder: Path, *, resumed_step: int, tensorboard: bool) -> None:
+        self.path = folder / "metrics.csv"
+        with writing(self.path):
+            folder.mkdir(parents=True, exist_ok=True)
+            kept = _rows_until(self.path, resumed_step) if resumed_step else []
+            with open(self.path, "w", newline="", encoding="utf-8") as file:
+                csv.writer(file).writerows([COLUMNS, *kept])
+        self._events = _event_writer(folder) if tensorboard else None
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Append one row; the keys are COLUMNS, those that are missing stay empty.  Raises: MachineError."""
+        assert row.keys() <= set(COLUMNS), f"unknown columns {row.keys() - set(COLUMNS)}"
+        with writing(self.path), open(self.path, "a", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerow([_shown(row.get(name)) for name in COLUMNS])
+        if self._events is not None:
+            for name, value in row.items():
+                self._events.add_scalar(name, value, row["step"])
+
+    def close(self) -> None:
+        """Finish the event file."""
+        if self._events is not None:
+            self._events.close()
+
+
+def _rows_until(path: Path, step: int) -> list[list[str]]:
+    if not path.is_file():
+        return []
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))[1:]
+    return [row for row in rows if row and row[0].isdigit() and int(row[0]) <= step]
+
+
+def _shown(value: Any) -> Any:
+    return f"{value:.6g}" if isinstance(value, float) else "" if value is None else value
+
+
+def _event_writer(folder: Path) -> "SummaryWriter":
+    try:
+        from torch.utils.tensorboard.writer import SummaryWriter
+    except ImportError:
+        raise MachineError(
+            "train.tensorboard is on but the package tensorboard is missing; pip install tensorboard"
+        ) from None
+    return SummaryWriter(str(folder))

@@ -1,0 +1,178 @@
+"""The Lightning module: ties the network, the data and the optimiser together, and does no mathematics itself."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from asr.data.loader import Batch, TrainingData
+from asr.model import AcousticModel
+from asr.randomness import step_seed
+from asr.training.averaging import MovingAverage
+from asr.training.checkpoint import Position, TrainingState, restore_optimizer
+from asr.training.config import ExperimentConfig
+from asr.training.objective import BatchLoss, batch_loss
+from asr.training.schedule import learning_rate
+
+
+class TimedLoader:
+    """A loader that knows how long its reader has waited for it."""
+
+    def __init__(self, loader: "DataLoader[Batch]") -> None:
+        self.loader = loader
+        self.waited = 0.0
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the batches, measuring the time that each takes to arrive."""
+        batches = iter(self.loader)
+        while True:
+            started = time.perf_counter()
+            batch = next(batches, None)
+            self.waited += time.perf_counter() - started
+            if batch is None:
+                return
+            yield batch
+
+
+class CtcTraining(LightningModule):
+    """Trains an AcousticModel.  A step is one global batch; ranks and accumulation only split it.
+
+    Attributes:
+        position: how far the training has come; the loader starts there.
+        left_out: ids of utterances that CTC could not spell or whose loss was not finite -> how often.
+    """
+
+    def __init__(
+        self, model: AcousticModel, data: TrainingData, experiment: ExperimentConfig, state: TrainingState | None
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.data = data
+        self.experiment = experiment
+        self.train_config = experiment.train
+        self.position = state.position if state else Position()
+        self.first_epoch = self.position.epoch
+        self.left_out: dict[str, int] = {}
+        self.last_shape = "the first batch"
+        self.seconds_waited = 0.0
+        self.step_loss = 0.0
+        self.gradient_norm = 0.0
+        self._saved_optimizer = state.optimizer if state else {}
+        decay = self.train_config.ema_decay
+        self.average = MovingAverage(decay, model.state_dict()) if decay else None
+        self._loader: TimedLoader | None = None
+        self._steps_in_epoch = 1
+        if state and self.average:  # a checkpoint's own weights are the average
+            model.load_state_dict(state.raw)
+
+    def train_dataloader(self) -> TimedLoader:
+        """Return the batches of the epoch about to run, from where the training stands."""
+        self._collect_wait()
+        ranks = self.trainer.world_size
+        parts = self.data.parts(
+            self.position.epoch, rank=self.global_rank, ranks=ranks, first_step=self.position.step_in_epoch
+        )
+        self._steps_in_epoch = self.position.step_in_epoch + len(parts) // self.train_config.loader.accumulate
+        self._loader = TimedLoader(self.data.loader_for(parts))
+        return self._loader
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Return the batch on the device."""
+        return batch.to(device)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the part's loss, scaled so that the mean over ranks and accumulation is the step's."""
+        # dropout depends on the place in the run and on nothing before it, so a resumed run draws the same
+        torch.manual_seed(step_seed(self.data.seed, self.position.step, batch.position[2]))
+        scale = self.trainer.world_size * self.train_config.loader.accumulate
+        if not batch.ids:
+            return _zero_loss(self.model)
+        loss = self.loss_of(batch)
+        self._count(loss)
+        self.step_loss += float(loss.ctc)
+        self.position.audio_seconds += batch.audio_seconds * batch.seeds.shape[1] * self.trainer.world_size
+        return loss.total * scale
+
+    def on_train_start(self) -> None:
+        """Try the heaviest batches, so that a lack of memory shows now and not in the middle of an epoch."""
+        if self.position.step:
+            return
+        parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        for batch in self.data.heaviest(rank=self.global_rank, ranks=self.trainer.world_size):
+            if batch.ids:
+                with self.trainer.precision_plugin.forward_context():
+                    loss = self.loss_of(batch.to(self.device))
+                # grad() and not backward(): nothing is left behind, and no other rank is waited for
+                torch.autograd.grad(loss.total, parameters)
+
+    def loss_of(self, batch: Batch) -> BatchLoss:
+        """Return the loss of a batch of at least one utterance."""
+        rows, samples = batch.waveform.shape
+        seconds = samples / self.data.sample_rate
+        self.last_shape = f"{rows} utterances of up to {seconds:.1f} s and {batch.targets.shape[1]} labels"
+        return batch_loss(self.model, batch, self.train_config, self.experiment.augment)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Set the learning rate of this step."""
+        done = (self.position.epoch + self.position.step_in_epoch / self._steps_in_epoch) / self.train_config.epochs
+        rate = learning_rate(self.train_config.optimizer, self.position.step, done)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+
+    def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *_: Any, **__: Any) -> None:
+        """Clip the gradient's norm, and keep it for the log."""
+        limit = self.train_config.optimizer.clip_norm or float("inf")
+        self.gradient_norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit))
+
+    def optimizer_step(self, *arguments: Any, **keywords: Any) -> None:
+        """Take the step, and advance the position: here a step is known to be whole."""
+        super().optimizer_step(*arguments, **keywords)
+        self.position.step += 1
+        self.position.step_in_epoch += 1
+        if self.average:
+            self.average.update(self.model.state_dict(), self.position.step)
+
+    def finish_epoch(self) -> None:
+        """Turn to the next epoch."""
+        self.position.epoch += 1
+        self.position.step_in_epoch = 0
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Return AdamW; vectors (biases, norms) are not decayed.  A resumed run gets its state back."""
+        config = self.train_config.optimizer
+        parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        groups = [
+            {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
+            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        # one fused loop over the weights: a plain AdamW costs a fifth of a CPU step
+        optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
+        restore_optimizer(optimizer, self.model, self._saved_optimizer)
+        self._saved_optimizer = {}
+        return optimizer
+
+    def waited_seconds(self) -> float:
+        """Return the time spent waiting for data since the start."""
+        return self.seconds_waited + (self._loader.waited if self._loader else 0.0)
+
+    def _collect_wait(self) -> None:
+        if self._loader is not None:
+            self.seconds_waited += self._loader.waited
+            self._loader = None
+
+    def _count(self, loss: BatchLoss) -> None:
+        for name in loss.infeasible + loss.nonfinite:
+            self.left_out[name] = self.left_out.get(name, 0) + 1
+
+
+def _zero_loss(model: AcousticModel) -> Tensor:
+    """Return 0 with a gradient of 0 for every parameter, for a rank whose part of the step is empty."""
+    return torch.stack([parameter.sum() * 0.0 for parameter in model.parameters()]).sum()

@@ -1,0 +1,246 @@
+"""The callback that watches a training: logs, validates, keeps checkpoints, stops early, hints at trouble."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from lightning.pytorch import Callback, Trainer
+
+from asr.data.loader import Batch
+from asr.model import AcousticModel, ModelNotes
+from asr.training.checkpoint import LAST, TrainingState, optimizer_tensors, save_checkpoint
+from asr.training.journal import Journal
+from asr.training.module import CtcTraining
+from asr.training.validation import Validation, Validator
+
+LOG_STEPS = 20
+BLANK_SHARE = 0.99
+BLANK_VALIDATIONS = 3
+
+
+class Progress(Protocol):
+    """What shows the progress of long work."""
+
+    def __call__(self, done: int, total: int | None, audio_seconds: float = 0.0, note: str = "") -> None:
+        """Report `done` of `total` pieces, the audio dealt with since the start, and a short note."""
+
+
+class InterruptionError(Exception):
+    """The user pressed Ctrl-C, and the state is saved.  (Lightning would answer a KeyboardInterrupt with exit 1.)"""
+
+
+class Monitor(Callback):
+    """Everything a training does beside training, on rank 0 where files are concerned."""
+
+    def __init__(
+        self,
+        out: Path,
+        run: dict[str, Any],
+        validator: Validator | None,
+        *,
+        say: Callable[[str], None],
+        progress: Progress,
+        stop_below_cer: float | None = None,
+    ) -> None:
+        self.out, self.run, self.validator = out, run, validator
+        self.say, self.progress, self.stop_below_cer = say, progress, stop_below_cer
+        self.validation: Validation | None = None
+        self.journal: Journal | None = None
+        self.train_seconds = 0.0
+        self._resumed_at = (0.0, 0.0)  # audio and wall seconds when this process started
+        self._started = self._logged_at = time.monotonic()
+        self._logged_audio = 0.0
+        self._validating = 0.0
+        self._seen_step = -1
+        self.interrupted = False
+
+    @contextmanager
+    def stopping_on_interrupt(self) -> Iterator[None]:
+        """Let the first Ctrl-C end the training after the step it is in, its state saved; a second one ends it now."""
+
+        def ask(signal_number: int, frame: object) -> None:
+            self.interrupted = True
+            signal.signal(signal.SIGINT, before)
+
+        before = signal.getsignal(signal.SIGINT)
+        if threading.current_thread() is not threading.main_thread():  # signals belong to the main thread
+            yield
+            return
+        signal.signal(signal.SIGINT, ask)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Open the log."""
+        module: CtcTraining = pl_module
+        self._started = self._logged_at = time.monotonic()
+        self._resumed_at = (module.position.audio_seconds, module.position.wall_seconds)
+        self._logged_audio = module.position.audio_seconds
+        self._seen_step = module.position.step
+        if trainer.is_global_zero:
+            tensorboard = module.train_config.tensorboard
+            self.journal = Journal(self.out / "logs", resumed_step=module.position.step, tensorboard=tensorboard)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Log and save at their intervals, after the last part of a step."""
+        module: CtcTraining = pl_module
+        if module.position.step == self._seen_step:
+            return
+        self._seen_step = module.position.step
+        self._log(trainer, module)
+        due = module.position.step % module.train_config.checkpoint_steps == 0
+        if (due or self.interrupted) and trainer.is_global_zero:
+            self.save_state(trainer, module)
+        if self.interrupted:
+            # leave at once: at the end of the epoch the position would move on
+            raise InterruptionError
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Validate, keep the checkpoint if it is good, stop if nothing gets better."""
+        module: CtcTraining = pl_module
+        module.finish_epoch()
+        last = module.position.epoch >= module.train_config.epochs
+        due = module.position.epoch % module.train_config.validate_every == 0 or last
+        if self.validator is not None and due:
+            if trainer.is_global_zero:
+                self._validate(module, self.validator)
+            stop = self._should_stop(module)
+            trainer.should_stop = bool(trainer.strategy.broadcast(stop, src=0))
+        if trainer.is_global_zero and (due or last):
+            self.save_state(trainer, module)
+
+    def teardown(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        """Close the log, whatever ended the training."""
+        self.train_seconds = time.monotonic() - self._started
+        if self.journal is not None:
+            self.journal.close()
+
+    def waiting_share(self, module: CtcTraining) -> float:
+        """Return the share of this process's training time, validation left out, spent waiting for data."""
+        spent = time.monotonic() - self._started - self._validating
+        return module.waited_seconds() / max(spent, 1e-9)
+
+    def save_state(self, trainer: Trainer, module: CtcTraining) -> None:
+        """Write the checkpoint that a resumed run starts from."""
+        module.position.wall_seconds = self._resumed_at[1] + time.monotonic() - self._started
+        optimizer = trainer.optimizers[0]
+        scaler = trainer.precision_plugin.state_dict()
+        weights = module.model.state_dict() if module.average else {}
+        raw = {name: tensor.clone() for name, tensor in weights.items()}
+        state = TrainingState(module.position, raw, optimizer_tensors(optimizer, module.model), scaler, self.run)
+        with evaluation_weights(module):
+            save_checkpoint(self.out / "checkpoints" / LAST, module.model, self._notes(module), state)
+
+    def _log(self, trainer: Trainer, module: CtcTraining) -> None:
+        position = module.position
+        loss, module.step_loss = module.step_loss, 0.0
+        if self.journal is None:
+            return
+        audio = position.audio_seconds - self._resumed_at[0]
+        note = f"loss {loss:.2f}" + (f" WER {self.validation.wer:.1f} %" if self.validation else "")
+        total = module.train_config.epochs
+        self.progress(position.epoch, total, audio, f"step {position.step} {note}")
+        if position.step % LOG_STEPS:
+            return
+        now = time.monotonic()
+        speed = (position.audio_seconds - self._logged_audio) / max(now - self._logged_at, 1e-9)
+        self._logged_at, self._logged_audio = now, position.audio_seconds
+        self.journal.write(
+            {
+                "step": position.step,
+                "epoch": position.epoch,
+                "loss": loss,
+                "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
+                "gradient_norm": module.gradient_norm,
+                "audio_seconds": position.audio_seconds,
+                "audio_hours_per_hour": speed,
+                "waiting_share": self.waiting_share(module),
+            }
+        )
+
+    def _validate(self, module: CtcTraining, validator: Validator) -> None:
+        started = time.monotonic()
+        with evaluation_weights(module):
+            found = self.validation = validator.run(module.model)
+            self._keep(module, found)
+        self._validating += time.monotonic() - started
+        self._logged_at += time.monotonic() - started
+        position = module.position
+        assert self.journal is not None, "the journal is opened on rank 0 before any validation"
+        rates = {"wer": found.wer, "cer": found.cer}
+        shape = {"blank_share": found.blank_share, "mean_tokens": found.mean_tokens}
+        self.journal.write({"step": position.step, "epoch": position.epoch, **rates, **shape})
+        self.say(
+            f"epoch {position.epoch}, step {position.step}: WER {found.wer:.2f} %, CER {found.cer:.2f} %,"
+            f" blanks {100 * found.blank_share:.0f} %, {found.mean_tokens:.1f} tokens an utterance,"
+            f" waiting for data {100 * self.waiting_share(module):.1f} %"
+        )
+        for reference, hypothesis in found.pairs:
+            self.say(f"    said  {reference}\n    heard {hypothesis}")
+        self._hint(module, found)
+
+    def _hint(self, module: CtcTraining, found: Validation) -> None:
+        position = module.position
+        position.all_blank = position.all_blank + 1 if found.blank_share > BLANK_SHARE else 0
+        if position.all_blank >= BLANK_VALIDATIONS:
+            rate = module.train_config.optimizer.learning_rate / 3
+            self.say(
+                f"all blank for {position.all_blank} validations: try train.optimizer.learning_rate={rate:.2g};"
+                " check data and settings with --overfit 8"
+            )
+
+    def _keep(self, module: CtcTraining, found: Validation) -> None:
+        """Keep this checkpoint if it is among the best or the last, and delete those that no longer are."""
+        position, config = module.position, module.train_config
+        position.worse = 0 if not position.best or found.wer < position.best[0][0] else position.worse + 1
+        position.best = sorted([*position.best, (found.wer, position.step)])[: max(1, config.keep_best)]
+        folder = self.out / "checkpoints"
+        wanted = {step for _, step in position.best[: config.keep_best]}
+        recent = sorted([*(_step(path) for path in folder.glob("step-*.safetensors")), position.step])
+        wanted |= set(recent[len(recent) - config.keep_last :])
+        if position.step in wanted:
+            path = folder / f"step-{position.step:07d}.safetensors"
+            save_checkpoint(path, module.model, self._notes(module), None)
+        for path in folder.glob("step-*.safetensors"):
+            if _step(path) not in wanted:
+                path.unlink()
+
+    def _should_stop(self, module: CtcTraining) -> bool:
+        if self.validation is None:
+            return False
+        if self.stop_below_cer is not None:
+            return self.validation.cer < self.stop_below_cer
+        patience = module.train_config.patience
+        if patience and module.position.worse >= patience:
+            self.say(f"no better rate in {patience} validations: stopped early")
+            return True
+        return False
+
+    def _notes(self, module: CtcTraining) -> ModelNotes:
+        told = {**self.run, "step": module.position.step, "audio_seconds": module.position.audio_seconds}
+        return ModelNotes(training=told)
+
+
+@contextmanager
+def evaluation_weights(module: CtcTraining) -> Iterator[AcousticModel]:
+    """Put the moving average into the model for a while, if there is one."""
+    model = module.model
+    if module.average is None:
+        yield model
+        return
+    raw = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    model.load_state_dict(module.average.average)
+    try:
+        yield model
+    finally:
+        model.load_state_dict(raw)
+
+
+def _step(path: Path) -> int:
+    return int(path.stem.removeprefix("step-"))

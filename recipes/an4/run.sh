@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# AN4, from the corpus to a score, in named stages that run only when they must; options: run.sh --help.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/../stages.sh"
+
+# train: without the 8 speakers held out for validation; train_all: all 74
+extra=([train]=train [accept]=published)
+recipe an4 "$@"
+[[ ${extra[train]} == train || ${extra[train]} == train_all ]] ||
+    fail 2 "--train must be train or train_all, got '${extra[train]}'"
+data=$out/data
+
+stage prepare --input "$corpus" --output "$data/train.jsonl" --output "$data/train_all.jsonl" \
+    --output "$data/valid.jsonl" --output "$data/test.jsonl" \
+    -- python recipes/an4/prepare.py --corpus "$corpus" --out "$data" \
+    --accept "${extra[accept]}" "${download[@]}"
+model_stages "$data/${extra[train]}.jsonl" --kind char --case lower
