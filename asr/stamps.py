@@ -9,8 +9,8 @@ which prints `skip`, `run` or `resume` on standard output and the reason on stan
 then calls `python -m asr.stamps end --run RUN --stage NAME`.
 
 A file is hashed by its content, a folder by the names, sizes and times of its files.  The code of a stage is
-the file that it starts with and every module of ours that this one imports, so a change to the scorer does
-not repeat the training.
+the file that it starts with and every module of ours that this one imports, so a change to the
+downloads does not repeat the training.
 """
 
 import argparse
@@ -85,9 +85,9 @@ def begin(stage: Stage) -> tuple[Verdict, str]:
     verdict, reason = judge(stage)
     if verdict == "skip":
         return verdict, reason
+    now = replace(_fingerprint(stage), outputs=dict.fromkeys(_named(stage, stage.outputs)), started=time.time())
     if verdict == "run" and stage.state is not None and _holds_anything(stage.state):
         reason += f"; what was there is now {_set_aside(stage.state).name}"
-    now = replace(_fingerprint(stage), outputs=dict.fromkeys(_named(stage, stage.outputs)), started=time.time())
     _write(stage.run, stage.name, now)
     return verdict, reason
 
@@ -299,15 +299,17 @@ def _write(run: Path, name: str, stamp: Stamp) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `python -m asr.stamps` and return its exit code; messages go to standard error."""
-    args = _parser().parse_args(argv)
-    command = tuple(args.command[1:] if args.command[:1] == ["--"] else args.command)
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    split = arguments.index("--") if "--" in arguments else len(arguments)
+    args, command = _parser().parse_args(arguments[:split]), tuple(arguments[split + 1 :])
     stage = Stage(args.run, args.stage, command, tuple(args.input), tuple(args.output), args.state, args.code)
     try:
         if args.action == "end":
             _say(stage, f"done in {end(stage.run, stage.name).wall_seconds:.0f} s")
         else:
             verdict, reason = begin(stage) if args.action == "begin" else judge(stage)
-            _say(stage, reason)
+            begun = args.action == "begin" and verdict != "skip"
+            _say(stage, f"starting; {reason}" if begun else reason)
             print(verdict)
     except InputError as error:
         _say(stage, str(error))
@@ -320,7 +322,8 @@ def _say(stage: Stage, message: str) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m asr.stamps", description=__doc__, allow_abbrev=False)
+    usage = "python -m asr.stamps begin|end|judge --run RUN --stage NAME [OPTIONS] [-- COMMAND ...]"
+    parser = argparse.ArgumentParser(usage=usage, description=__doc__, allow_abbrev=False)
     parser.add_argument("action", choices=("begin", "end", "judge"))
     parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run folder")
     parser.add_argument("--stage", required=True, metavar="NAME")
@@ -328,7 +331,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, action="append", default=[], metavar="PATH")
     parser.add_argument("--state", type=Path, metavar="DIR", help="the folder from which the command can resume")
     parser.add_argument("--code", type=Path, metavar="FILE", help="where the code starts (default: as COMMAND says)")
-    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND")
     return parser
 
 

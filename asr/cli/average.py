@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from asr.errors import EXIT_DONE, DataError
 
 if TYPE_CHECKING:
+    from asr.model import AcousticModel
     from asr.store import Storage
 
 HELP = "average checkpoints into one model file"
@@ -21,6 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--storage", choices=("float32", "float16", "int8"), default="float32", help="how matrices are stored"
     )
+    parser.add_argument(
+        "--domain",
+        type=Path,
+        metavar="MANIFEST",
+        help="held-out utterances: unlike ones will be flagged when transcribing",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -31,10 +38,20 @@ def run(args: argparse.Namespace) -> int:
     paths = paths[-args.number :] if args.number > 0 else paths
     model = average_models(paths)
     storage: Storage = args.storage
-    model.save(args.out, notes=model.with_notes(storage=storage))
+    domain = _domain(model, args.domain) if args.domain else model.notes.domain
+    model.save(args.out, notes=model.with_notes(storage=storage, domain=domain))
     size = args.out.stat().st_size / 1e6
     print(f"{args.out}: mean of {len(paths)} checkpoints, {size:.1f} MB as {storage}", file=sys.stderr)
     return EXIT_DONE
+
+
+def _domain(model: "AcousticModel", manifest: Path) -> dict[str, float]:
+    from asr.data.manifest import read_manifest
+    from asr.recognizer import AudioSource
+    from asr.tuning.domain import fit_domain
+
+    utterances = read_manifest(manifest)
+    return fit_domain(model, [AudioSource(item.audio, item.start, item.duration, item.channel) for item in utterances])
 
 
 def checkpoints(run_or_file: Path) -> list[Path]:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from asr.config import Config
 from asr.masking import time_mask
+from asr.nn.dropout import Dropout
 from asr.nn.recurrent import BidirectionalLSTM
 from asr.nn.reversal import reversal_index
 from asr.nn.subsampling import ConvSubsampling, Kernels, VggSubsampling, strided_kernels
@@ -65,7 +66,7 @@ class Encoder(nn.Module):
         inputs = [config.subsampling_width] + [width] * (config.layers - 1)
         self.layers = nn.ModuleList(BidirectionalLSTM(size, config.hidden) for size in inputs)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in inputs if config.layer_norm)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.output = nn.Linear(width, num_tokens)
         self.intermediate_output = nn.Linear(width, num_tokens) if config.intermediate else None
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from asr.masking import time_mask
+from asr.nn.dropout import Dropout
 
 Kernels = tuple[tuple[int, int], ...]
 
@@ -33,7 +34,7 @@ class ConvSubsampling(nn.Module):
             self.convolutions.append(nn.Conv1d(num_features, width, kernel, stride, padding=(kernel - 1) // 2))
             num_features = width
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in self.kernels)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Return (outputs (B, E, D), lengths (B,)).  Args: features (B, T, F), 0 beyond lengths (B,)."""
@@ -65,7 +66,7 @@ class VggSubsampling(nn.Module):
             num_features = (num_features + 1) // 2
         self.projection = nn.Linear(inputs * num_features, width)
         self.norm = nn.LayerNorm(width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Return (outputs (B, E, D), lengths (B,)).  Args: features (B, T, F), 0 beyond lengths (B,)."""

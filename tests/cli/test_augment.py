@@ -26,14 +26,15 @@ def test_writes_audio_and_a_manifest(manifest: Path, tmp_path: Path, capsys: pyt
     write_audio(tmp_path / "noise" / "car.wav", np.full(8000, 0.1, np.float32), 16000)
     settings = tmp_path / "conf.yaml"
     settings.write_text(
-        f"epochs: 3\naugment:\n  speed_factors: [0.9]\n  noise_folder: {tmp_path / 'noise'}\n  noise_probability: 1\n"
+        f"train:\n  epochs: 3\naugment:\n  waveform:\n    speed_factors: [0.9]\n"
+        f"    noise_folder: {tmp_path / 'noise'}\n    noise_probability: 1\n"
     )
     out = tmp_path / "out"
-    assert main(["augment", str(manifest), str(settings), "--out", str(out), "augment.gain_db=[-6,-3]"]) == 0
+    assert main(["augment", str(manifest), str(settings), "--out", str(out), "augment.waveform.gain_db=[-6,-3]"]) == 0
     rows = read_manifest(out / "manifest.jsonl")
     config = WaveformAugmentConfig(gain_db=(-6, -3))
     for row, name in zip(rows, ("utt-a", "utt-b", "utt-c"), strict=True):
-        gain = draw(utterance_seed(0, 0, name), config, None).gain_db
+        gain = draw(utterance_seed(1, 0, name), config, None).gain_db
         assert row.id.startswith(f"{name}_speed0.9_noise-car-snr")
         assert row.id.endswith(f"dB_gain{gain:+.1f}dB")
         assert row.audio.name == row.id + ".wav"
@@ -46,7 +47,7 @@ def test_writes_audio_and_a_manifest(manifest: Path, tmp_path: Path, capsys: pyt
 def test_limit_and_seed(manifest: Path, tmp_path: Path) -> None:
     def names(seed: int) -> list[str]:
         out = tmp_path / f"out{seed}"
-        assert main(["augment", str(manifest), "augment.gain_db=[-9,9]", "--out", str(out), "--limit", "2",
+        assert main(["augment", str(manifest), "augment.waveform.gain_db=[-9,9]", "--out", str(out), "--limit", "2",
                      "--seed", str(seed)]) == 0  # fmt: skip
         return [row.id for row in read_manifest(out / "manifest.jsonl")]
 
@@ -59,11 +60,11 @@ def test_limit_and_seed(manifest: Path, tmp_path: Path) -> None:
     ("arguments", "code", "expected"),
     [
         ([], 2, "nothing to do"),
-        (["augment.gain=[0,1]"], 2, "did you mean 'gain_db'"),
-        (["augment.speed_factors=[0.912]"], 2, "denominator"),
-        (["train.epochs=3"], 2, "only keys below"),
-        (["augment.noise_folder=/none"], 3, "no such folder"),
-        (["augment.gain_db=[0,1]", "--limit", "0"], 2, "--limit"),
+        (["augment.waveform.gain=[0,1]"], 2, "did you mean 'gain_db'"),
+        (["augment.waveform.speed_factors=[0.912]"], 2, "denominator"),
+        (["train.epochs=3"], 2, "nothing to do"),
+        (["augment.waveform.noise_folder=/none"], 3, "no such folder"),
+        (["augment.waveform.gain_db=[0,1]", "--limit", "0"], 2, "--limit"),
         (["one.yaml", "two.yaml"], 2, "one configuration file"),
         (["none.yaml"], 3, "none.yaml"),
     ],

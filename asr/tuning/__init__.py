@@ -1,0 +1,1 @@
+"""Fits what decoding applies, on held-out data."""

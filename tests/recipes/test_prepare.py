@@ -1,0 +1,133 @@
+"""prepare.py of the recipes, on miniature corpora in the true layouts and on the real ones."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from asr.audio.files import read_audio
+from asr.data.manifest import Utterance, read_manifest
+from asr.errors import DataError
+from recipes.an4.prepare import prepare as prepare_an4
+from recipes.yesno.prepare import prepare as prepare_yesno
+from tests.recipes.miniature import an4_samples, make_an4, make_yesno
+
+
+def manifests(folder: Path) -> dict[str, list[Utterance]]:
+    return {file.stem: read_manifest(file) for file in folder.glob("*.jsonl")}
+
+
+def ids(utterances: list[Utterance]) -> set[str]:
+    return {utterance.id for utterance in utterances}
+
+
+@pytest.mark.parametrize("suffix", [".flac", ".sph", ".wav", ".raw"])
+def test_an4_of_any_distribution(tmp_path: Path, suffix: str) -> None:
+    prepare_an4(make_an4(tmp_path / "an4", suffix), tmp_path / "out", accept=False)
+    parts = manifests(tmp_path / "out")
+    assert parts.keys() == {"train", "train_all", "valid", "test"}
+    assert [(row.id, row.text, row.speaker) for row in parts["test"]] == [
+        ("an1-ftst-b", "YES", "ftst"),
+        ("cen2-ftst-b", "O'HARE NINE", "ftst"),
+    ]
+    for row in parts["train_all"]:
+        waveform, rate = read_audio(row.audio)
+        assert rate == 16000
+        np.testing.assert_array_equal(waveform * 32768, an4_samples(row.id))
+        assert row.duration == pytest.approx(len(waveform) / rate)
+    assert {row.text for row in parts["train_all"]} == {"YES", "O'HARE NINE"}
+
+
+def test_an4_little_endian_raw(tmp_path: Path) -> None:
+    corpus = make_an4(tmp_path / "an4", ".raw")
+    for file in corpus.rglob("*.raw"):
+        np.fromfile(file, ">i2").astype("<i2").tofile(file)
+    prepare_an4(corpus, tmp_path / "out", accept=False)
+    for row in manifests(tmp_path / "out")["test"]:
+        np.testing.assert_array_equal(read_audio(row.audio)[0] * 32768, an4_samples(row.id))
+
+
+def test_an4_holds_out_whole_speakers_always_the_same(tmp_path: Path) -> None:
+    corpus = make_an4(tmp_path / "an4")
+    prepare_an4(corpus, tmp_path / "one", accept=False)
+    prepare_an4(corpus, tmp_path / "two", accept=False)
+    parts, again = manifests(tmp_path / "one"), manifests(tmp_path / "two")
+    assert ids(parts["valid"]) == ids(again["valid"])
+    assert len({row.speaker for row in parts["valid"]}) == 8
+    assert not {row.speaker for row in parts["valid"]} & {row.speaker for row in parts["train"]}
+    assert ids(parts["train"]) | ids(parts["valid"]) == ids(parts["train_all"])
+
+
+def test_an4_inside_the_folder_of_its_archive(tmp_path: Path) -> None:
+    make_an4(tmp_path / "downloads" / "an4")
+    prepare_an4(tmp_path / "downloads", tmp_path / "out", accept=False)
+    assert len(manifests(tmp_path / "out")["test"]) == 2
+
+
+def test_an4_that_is_not_as_published_is_refused_unless_asked(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"AN4 train: 20 audio files, expected 948.*--accept any"):
+        prepare_an4(make_an4(tmp_path / "an4"), tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*.jsonl"))
+
+
+def test_an4_with_missing_pieces(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"not the corpus AN4, as it has no etc/an4_train\.fileids"):
+        prepare_an4(tmp_path, tmp_path / "out")
+    corpus = make_an4(tmp_path / "an4")
+    (lost := next(corpus.rglob("cen2-ftst-b.flac"))).unlink()
+    with pytest.raises(DataError, match="cen2-ftst-b: no such audio file"):
+        prepare_an4(corpus, tmp_path / "out", accept=False)
+    lost.with_suffix(".wav").write_text("no audio")
+    with pytest.raises(DataError, match=r"cen2-ftst-b\.wav"):
+        prepare_an4(corpus, tmp_path / "out", accept=False)
+    transcripts = corpus / "etc" / "an4_test.transcription"
+    transcripts.write_text(transcripts.read_text().replace("(cen2-ftst-b)", "(cen3-ftst-b)"))
+    with pytest.raises(DataError, match=r"an4_test\.transcription:2: .* is not 'TEXT \(cen2-ftst-b\)'"):
+        prepare_an4(corpus, tmp_path / "out", accept=False)
+    transcripts.write_text("YES (an1-ftst-b)\n")
+    with pytest.raises(DataError, match="1 lines for 2 files"):
+        prepare_an4(corpus, tmp_path / "out", accept=False)
+
+
+def test_yesno_splits(tmp_path: Path) -> None:
+    corpus = make_yesno(tmp_path / "waves_yesno", 20)
+    names = sorted(file.stem for file in corpus.glob("*.wav"))
+    for split, test in (("kaldi", names[10:]), ("lhotse", names[1::2])):
+        prepare_yesno(corpus, tmp_path / split, split=split, accept=False)
+        parts = manifests(tmp_path / split)
+        assert [row.id for row in parts["test"]] == test
+        assert (len(parts["train"]), len(parts["valid"])) == (5, 5)
+        assert ids(parts["train"]) | ids(parts["valid"]) | set(test) == set(names)
+    for row in parts["test"]:
+        assert row.text == " ".join("yes" if bit == "1" else "no" for bit in row.id.split("_"))
+        assert row.language == "he"
+
+
+def test_yesno_with_a_file_of_another_name(tmp_path: Path) -> None:
+    corpus = make_yesno(tmp_path / "waves_yesno", 4)
+    next(corpus.glob("*.wav")).rename(corpus / "1_maybe.wav")
+    with pytest.raises(DataError, match="1_maybe: not a name made of 0 and 1"):
+        prepare_yesno(corpus, tmp_path / "out", accept=False)
+
+
+@pytest.mark.corpora
+def test_an4_as_published(corpora: Path, tmp_path: Path) -> None:
+    prepare_an4(corpora / "an4", tmp_path)
+    parts = manifests(tmp_path)
+    assert {part: len(rows) for part, rows in parts.items()} == {
+        "train": 846,
+        "train_all": 948,
+        "valid": 102,
+        "test": 130,
+    }
+    speakers = {row.speaker for row in parts["valid"]}
+    assert speakers == {"fbbh", "fjam", "fkdo", "fmjc", "mcel", "mmaf", "mnjl", "mtje"}, "as the recipe's pages say"
+    assert sum(len((row.text or "").split()) for row in parts["train_all"]) == 5442
+    assert sum(len((row.text or "").split()) for row in parts["test"]) == 773
+
+
+@pytest.mark.corpora
+def test_yesno_as_published(corpora: Path, tmp_path: Path) -> None:
+    prepare_yesno(corpora / "waves_yesno", tmp_path)
+    parts = manifests(tmp_path)
+    assert {part: len(rows) for part, rows in parts.items()} == {"train": 25, "valid": 5, "test": 30}

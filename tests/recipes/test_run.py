@@ -1,0 +1,229 @@
+"""run.sh of the recipes and their stages, with false commands on miniature corpora in the true layouts."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.recipes.miniature import make_an4, make_yesno
+
+ROOT = Path(__file__).resolve().parents[2]
+STAGES = ["check", "check", "tokens", "train", "average", "decode", "decode", "score", "score"]
+
+# Stands for `asr`: writes down how it was called and makes what the real one makes.
+ASR = """#!/usr/bin/env bash
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+printf '%s\\n' "$*" >>"$root/calls"
+name=$1
+while (($#)); do
+    [[ $1 != --out ]] || out=$2
+    shift
+done
+case $name in
+    check) printf '{}\\n' ;;
+    train)
+        mkdir -p "$out/checkpoints"
+        printf 'weights\\n' >"$out/checkpoints/step-0000001.safetensors"
+        if [[ -e $root/kill-train ]]; then rm "$root/kill-train" && kill -9 $$ $PPID; fi
+        printf '{}\\n' >"$out/train.receipt.json"
+        ;;
+    score) printf '%%WER 0.00\\n' && printf '{}\\n' >"$out" ;;
+    *) [[ ! -e $root/fail-$name ]] || exit 3; printf '%s\\n' "$name" >"$out" ;;
+esac
+"""
+
+
+class Checkout:
+    """A copy of the recipes and the package whose `asr` is false; `run` gives the calls that one start made."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        shutil.copytree(ROOT / "recipes", root / "recipes", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / "asr", root / "asr", ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("yesno", "an4"):
+            self.write(f"conf/{name}.yaml", "model: {}\n")
+        self.write("tools/setup", "#!/usr/bin/env bash\n", executable=True)
+        python = f'#!/usr/bin/env bash\nPYTHONPATH="{root}" exec "{sys.executable}" "$@"\n'
+        self.write(".venv/bin/python", python, executable=True)
+        self.write(".venv/bin/asr", ASR, executable=True)
+        make_yesno(root / "corpora" / "yesno", 14)
+        make_an4(root / "corpora" / "an4")
+
+    def write(self, name: str, text: str, *, executable: bool = False) -> None:
+        file = self.root / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        file.chmod(0o755 if executable else 0o644)
+
+    def start(self, *arguments: str, recipe: str = "yesno") -> subprocess.CompletedProcess[str]:
+        (self.root / "calls").write_text("")
+        command = [self.root / "recipes" / recipe / "run.sh", *arguments]
+        return subprocess.run(command, cwd=self.root, capture_output=True, text=True, check=False, timeout=120)
+
+    def run(self, *arguments: str, recipe: str = "yesno") -> list[str]:
+        done = self.start("--corpus", f"corpora/{recipe}", "--accept", "any", *arguments, recipe=recipe)
+        assert done.returncode == 0, done.stderr
+        return self.calls()
+
+    def calls(self) -> list[str]:
+        return (self.root / "calls").read_text().splitlines()
+
+    def ran(self, *arguments: str) -> list[str]:
+        """Return the names of the commands of one start."""
+        return [call.split()[0] for call in self.run(*arguments)]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    return Checkout(tmp_path / "a checkout")
+
+
+def test_all_stages_then_none(checkout: Checkout) -> None:
+    calls = checkout.run("--seed", "7", "train.epochs=3")
+    assert [call.split()[0] for call in calls] == STAGES
+    run = checkout.root / "runs" / "yesno"
+    assert calls[3] == (
+        f"train conf/yesno.yaml train.epochs=3 --train {run}/data/train.jsonl --valid {run}/data/valid.jsonl "
+        f"--tokens {run}/tokens.json --out {run} --seed 7"
+    )
+    stamps = {file.stem: json.loads(file.read_text()) for file in (run / "stages").glob("*.json")}
+    assert stamps.keys() == {
+        "prepare", "check", "tokens", "train", "average", "decode.valid", "decode.test", "score.valid", "score.test"
+    }  # fmt: skip
+    assert all(stamp["done"] for stamp in stamps.values())
+    done = checkout.start("--corpus", "corpora/yesno", "--accept", "any", "--seed", "7", "train.epochs=3")
+    assert checkout.calls() == []
+    assert [line.split(":")[1] for line in done.stderr.splitlines()] == [" done and unchanged"] * 9
+
+
+def test_a_change_repeats_what_depends_on_it_and_nothing_else(checkout: Checkout) -> None:
+    checkout.run()
+    assert checkout.ran("--seed", "2") == ["train", "average"], "the false average is always the same"
+    with (checkout.root / "asr" / "scoring" / "bootstrap.py").open("a") as file:
+        file.write("# changed\n")
+    assert checkout.ran("--seed", "2") == ["score", "score"]
+    with (checkout.root / "asr" / "nn" / "recurrent.py").open("a") as file:
+        file.write("# changed\n")
+    done = checkout.start("--corpus", "corpora/yesno", "--accept", "any", "--seed", "2")
+    assert "train: starting; the code asr/nn/recurrent.py changed; what was there is now" in done.stderr
+    assert not any("--resume" in call for call in checkout.calls()), "not from checkpoints of other code"
+    checkout.write("conf/yesno.yaml", "model: {more: 1}\n")
+    assert checkout.ran("--seed", "2") == ["check", "check", "train", "average"]
+    (checkout.root / "runs" / "yesno" / "model.safetensors").unlink()
+    assert checkout.ran("--seed", "2") == ["average"]
+    assert checkout.run("--seed", "2", "--split", "lhotse")[0].startswith("check")
+
+
+def test_kill_during_training_is_resumed(checkout: Checkout) -> None:
+    checkout.write("kill-train", "")
+    done = checkout.start("--corpus", "corpora/yesno", "--accept", "any")
+    assert done.returncode == -signal.SIGKILL
+    calls = checkout.run()
+    assert calls[0].startswith("train")
+    assert calls[0].endswith("--resume")
+    assert [call.split()[0] for call in calls] == STAGES[3:]
+    checkout.write("kill-train", "")
+    checkout.start("--corpus", "corpora/yesno", "--accept", "any", "--seed", "2")
+    assert checkout.run("--seed", "3")[0].endswith("--seed 3"), "an interrupted run of another seed is not resumed"
+
+
+def test_a_failing_stage_ends_the_run_with_its_exit_code_and_is_taken_up_again(checkout: Checkout) -> None:
+    checkout.write("fail-decode", "")
+    done = checkout.start("--corpus", "corpora/yesno", "--accept", "any")
+    assert done.returncode == 3
+    assert checkout.calls()[-1].startswith("decode")
+    (checkout.root / "fail-decode").unlink()
+    assert checkout.ran() == STAGES[5:]
+
+
+def test_start_and_stop(checkout: Checkout) -> None:
+    assert checkout.ran("--stop", "tokens") == ["check", "check", "tokens"]
+    assert checkout.ran("--start", "train", "--stop", "average") == ["train", "average"]
+    assert checkout.ran("--start", "decode", "--stop", "decode") == ["decode", "decode"]
+    assert checkout.ran() == ["score", "score"]
+
+
+def test_start_refuses_to_build_on_something_stale(checkout: Checkout) -> None:
+    checkout.run("train.epochs=3")
+    done = checkout.start("--corpus", "corpora/yesno", "--accept", "any", "--start", "decode")
+    assert done.returncode == 2
+    assert "train: its command changed: without 'train.epochs=3'" in done.stderr
+    assert "something stale" in done.stderr.splitlines()[-1]
+    assert checkout.calls() == []
+
+
+def test_an4_trains_on_the_manifest_that_was_asked_for(checkout: Checkout) -> None:
+    run = checkout.root / "elsewhere"
+    calls = checkout.run("--out", "elsewhere", recipe="an4")
+    assert f"--train {run}/data/train.jsonl" in calls[3]
+    calls = checkout.run("--out", str(run), "--train", "train_all", recipe="an4")
+    assert f"--train {run}/data/train_all.jsonl" in calls[3]
+    assert [call.split()[0] for call in calls[:4]] == STAGES[:4]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--sede", "1"], 2, "unknown option '--sede'"),
+        (["--seed"], 2, "--seed needs a value"),
+        (["--seed", "one"], 2, "--seed must be a whole number, got 'one'"),
+        (["--start", "tran"], 2, "'tran' is no stage; there are: prepare check tokens train average decode score"),
+        (["--start", "train", "--stop", "check"], 2, "--start train comes after --stop check"),
+        (["extra"], 2, "'extra' is neither an option nor key.path=value"),
+        (["--corpus", "nowhere"], 3, "no corpus folder at 'nowhere'"),
+        (["--out", "/proc/run"], 4, "cannot write to '/proc/run'"),
+        (["--split", "x;touch owned"], 2, "invalid choice: 'x;touch owned'"),
+        (["--corpus", "corpora/yesno"], 3, "yesno all: 14 audio files, expected 60"),
+        (["--corpus", "corpora/an4"], 3, "not the corpus yesno"),
+    ],
+)
+def test_wrong_usage_is_said(checkout: Checkout, arguments: list[str], code: int, message: str) -> None:
+    default = [] if "--corpus" in arguments else ["--corpus", "corpora/yesno"]
+    done = checkout.start(*default, *arguments)
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr.splitlines()[-1]
+    assert checkout.calls() == []
+    assert not (checkout.root / "owned").exists()
+
+
+def test_help(checkout: Checkout) -> None:
+    done = checkout.start("--help")
+    assert done.returncode == 0
+    for word in ("--corpus", "--out", "--seed", "--start", "--stop", "--split", "key.path=value"):
+        assert word in done.stdout
+
+
+def test_two_runs_in_one_folder_are_refused(checkout: Checkout) -> None:
+    lock = checkout.root / "runs" / "yesno" / "stages" / "lock"
+    lock.parent.mkdir(parents=True)
+    with subprocess.Popen(["flock", lock, "cat"], stdin=subprocess.PIPE) as holder:
+        while subprocess.run(["flock", "--nonblock", lock, "true"], check=False).returncode == 0:
+            pass
+        done = checkout.start("--corpus", "corpora/yesno")
+        holder.communicate()
+    assert done.returncode == 4
+    assert "another run is at work" in done.stderr
+
+
+def test_without_a_corpus_the_downloaded_one_is_used(checkout: Checkout) -> None:
+    make_yesno(checkout.root / "downloads" / "yesno" / "waves_yesno", 14)
+    done = checkout.start("--accept", "any")
+    assert done.returncode == 0, done.stderr
+    assert len(checkout.calls()) == 9
+    assert checkout.start("--accept", "any").returncode == 0
+    assert checkout.calls() == []
+
+
+def test_scripts_are_short_and_build_no_commands_from_strings() -> None:
+    for recipe in (ROOT / "recipes").glob("*/run.sh"):
+        assert len(recipe.read_text().splitlines()) < 40, recipe
+        assert os.access(recipe, os.X_OK), recipe
+    for script in [*(ROOT / "recipes").rglob("*.sh"), ROOT / "tools" / "setup", ROOT / "tools" / "test"]:
+        assert " eval " not in f" {script.read_text()} ", script
+        subprocess.run(["bash", "-n", script], check=True)
