@@ -4,6 +4,7 @@ Values only: a file is plain YAML 1.2, and the command line overrides it with `k
 """
 
 import io
+import reprlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +16,8 @@ from ruamel.yaml.error import YAMLError
 from asr.errors import DataError, UsageError, did_you_mean
 
 MAX_CONFIG_BYTES = 1_000_000
+_SHORT = reprlib.Repr()  # so that a long value does not fill the screen
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 200
 
 
 class Config(pydantic.BaseModel):
@@ -84,9 +87,11 @@ def apply_override(values: dict[str, Any], override: str) -> None:
     if not equals or not all(keys):
         raise UsageError(f"'{override}': expected key.path=value, for example train.epochs=3")
     for depth, key in enumerate(keys[:-1], start=1):
-        values = values.setdefault(key, {})
-        if not isinstance(values, dict):
+        group = {} if values.get(key) is None else values[key]
+        if not isinstance(group, dict):
             raise UsageError(f"'{override}': {'.'.join(keys[:depth])} is a single value, not a group of keys")
+        values[key] = dict(group)  # a copy: another key may share the group through a YAML alias
+        values = values[key]
     values[keys[-1]] = _parse_yaml(text, where=f"'{override}'")
 
 
@@ -107,6 +112,10 @@ def _parse_yaml(text: str, *, where: str) -> Any:
         line = f":{mark.line + 1}" if mark is not None else ""
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
         raise UsageError(f"{where}{line}: not valid YAML: {problem}") from None
+    except RecursionError:
+        raise UsageError(f"{where}: not valid YAML: brackets nested too deeply; a configuration needs few") from None
+    except ValueError as error:  # a date, number or tag that the parser lets through to Python
+        raise UsageError(f"{where}: not valid YAML: {error}; put the text in quotes") from None
 
 
 def _describe(config_type: type[Config], fault: Any) -> str:
@@ -116,7 +125,7 @@ def _describe(config_type: type[Config], fault: Any) -> str:
     message = fault["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     found = fault.get("input")
-    shown = "" if isinstance(found, dict) else f", got {found!r}"
+    shown = "" if isinstance(found, dict) else f", got {_SHORT.repr(found)}"
     return f"{path}: {message}{shown}" if path else message
 
 

@@ -110,7 +110,7 @@ class AcousticModel(nn.Module):
             raise DataError(f"{where}: holds a {header.get('kind')!r}, not a model; give a model file")
         config = _parse_stored(header["model"], where)
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(STATE_PREFIX)}
-        model_bytes = tensors.pop(_TOKENIZER_TENSOR, torch.empty(0, dtype=torch.uint8)).numpy().tobytes()
+        model_bytes = _tokenizer_bytes(tensors.pop(_TOKENIZER_TENSOR, None), where)
         tokenizer = Tokenizer.from_state(header.get("tokenizer", {}), model_bytes, where=where)
         notes = ModelNotes(header.get("storage", "float32"), header.get("domain"), header.get("training"))
         with torch.device("meta"):  # no time is lost on random weights
@@ -132,6 +132,14 @@ def _parse_stored(values: dict[str, Any], where: str) -> ModelConfig:
         raise DataError(f"{error}; the model was made by another version: upgrade the toolkit") from None
 
 
+def _tokenizer_bytes(tensor: Tensor | None, where: str) -> bytes:
+    if tensor is None:
+        return b""
+    if tensor.dtype != torch.uint8:
+        raise DataError(f"{where}: tensor '{_TOKENIZER_TENSOR}' is {tensor.dtype}, not bytes: get the file again")
+    return tensor.numpy().tobytes()
+
+
 def _check_tensors(model: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
     expected = model.state_dict()
     for name in sorted(expected.keys() ^ tensors.keys()):
@@ -141,6 +149,11 @@ def _check_tensors(model: nn.Module, tensors: dict[str, Tensor], where: str) -> 
         if tensor.shape != expected[name].shape:
             raise DataError(
                 f"{where}: tensor '{name}' is {tuple(tensor.shape)} where {tuple(expected[name].shape)} is needed;"
+                " the file does not fit its own description: get it again"
+            )
+        if tensor.dtype != expected[name].dtype:
+            raise DataError(
+                f"{where}: tensor '{name}' is {tensor.dtype} where {expected[name].dtype} is needed;"
                 " the file does not fit its own description: get it again"
             )
 

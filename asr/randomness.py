@@ -11,7 +11,7 @@ import numpy as np
 
 def utterance_seed(seed: int, epoch: int, utterance_id: str, view: int = 0) -> int:
     """Return a non-negative int64 from which everything random about one view of one utterance is drawn."""
-    text = f"{seed}\0{epoch}\0{utterance_id}\0{view}".encode()
+    text = f"{seed}\0{epoch}\0{utterance_id}\0{view}".encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") >> 1
 
 

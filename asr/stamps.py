@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from asr.errors import EXIT_DONE, DataError, InputError, UsageError, writing
-from asr.receipts import file_hash
 from asr.store import write_json
 
 Verdict = Literal["skip", "run", "resume"]
@@ -135,13 +134,19 @@ def hash_path(path: Path) -> str | None:
 
     Raises: DataError if it cannot be read.
     """
-    if not path.is_dir():
-        return file_hash(path) if path.exists() else None
-    digest = hashlib.sha256()
-    for file in sorted(_files_below(path)):
-        status = file.stat()
-        digest.update(f"{file.relative_to(path)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode("utf-8", "replace"))
-    return digest.hexdigest()
+    try:
+        if not path.is_dir():
+            with open(path, "rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.sha256()
+        for below in sorted(_files_below(path)):
+            status = below.stat()
+            digest.update(os.fsencode(f"{below.relative_to(path)}\0{status.st_size}\0{status.st_mtime_ns}\n"))
+        return digest.hexdigest()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise DataError(f"{path}: cannot read: {error.strerror}; check its permissions") from None
 
 
 def code_files(start: Path, package: Path = _PACKAGE) -> list[Path]:
@@ -192,7 +197,7 @@ def _fingerprint(stage: Stage) -> Stamp:
     return Stamp(
         command=tuple(argument.replace(str(stage.run), "RUN") for argument in stage.command),
         inputs=_hashes(stage, stage.inputs),
-        code={_name(stage.run, file): file_hash(file) for file in code_files(code)},
+        code={_name(stage.run, file): hash_path(file) for file in code_files(code)},
     )
 
 

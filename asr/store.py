@@ -94,7 +94,10 @@ def load(path: str | Path) -> tuple[dict[str, "Tensor"], dict[str, Any]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     except (SafetensorError, OSError) as error:
         raise _not_a_model(path, str(error)) from None
-    return expand(tensors), header
+    try:
+        return expand(tensors), header
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
 
 
 def read_header(path: str | Path) -> dict[str, Any]:
@@ -124,7 +127,7 @@ def _checked_header(path: str | Path, metadata: Any) -> dict[str, Any]:
     try:
         header = json.loads(metadata["__metadata__"]["asr"])
         version = header["format"]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         raise _not_a_model(path, "a safetensors file of another program") from None
     if not isinstance(version, int) or version < 1:
         raise _not_a_model(path, f"its format is {version!r}")
@@ -162,7 +165,10 @@ def compress(tensors: Mapping[str, "Tensor"], storage: Storage) -> dict[str, "Te
 
 
 def expand(stored: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:
-    """Return stored tensors as float32 ones: the inverse of `compress` up to its rounding."""
+    """Return stored tensors as float32 ones: the inverse of `compress` up to its rounding.
+
+    Raises: DataError for an int8 tensor without scales.
+    """
     import torch
 
     tensors: dict[str, Tensor] = {}

@@ -36,12 +36,14 @@ recipe() { # NAME ARGUMENTS...
     recipe=$1 config=conf/$1.yaml
     options "${@:2}"
     local first last
-    first=$(position "$start") last=$(position "$stop")
+    first=$(position "$start")
+    last=$(position "$stop")
     ((first <= last)) || fail 2 "--start $start comes after --stop $stop"
     [[ $seed =~ ^[0-9]+$ ]] || fail 2 "--seed must be a whole number, got '$seed'"
     [[ -z $corpus || -d $corpus ]] || fail 3 "no corpus folder at '$corpus'; check --corpus, or download: leave it out"
     [[ -n $corpus ]] || download=(--download)
-    corpus=$(absolute "${corpus:-$root/downloads/$recipe}") out=$(absolute "${out:-$root/runs/$recipe}")
+    corpus=$(absolute "${corpus:-$root/downloads/$recipe}")
+    out=$(absolute "${out:-$root/runs/$recipe}")
     "$root/tools/setup"
     cd "$root" || exit
     { mkdir -p "$out/stages" && exec 8>"$out/stages/lock"; } || fail 4 "cannot write to '$out'; choose another --out"
@@ -88,7 +90,9 @@ absolute() { # PATH: prints it, whether it exists or not
 
 stage() { # NAME [--input PATH]... [--output PATH]... [--state DIR] [--code FILE] -- COMMAND
     local stamp=(--run "$out" --stage "$1") at first last verdict
-    at=$(position "$1") first=$(position "$start") last=$(position "$stop")
+    at=$(position "$1")
+    first=$(position "$start")
+    last=$(position "$stop")
     shift
     ((at <= last)) || return 0
     if ((at < first)); then

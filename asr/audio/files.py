@@ -18,7 +18,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from asr.audio.conversions import note_channels, note_rate
-from asr.audio.headers import sphere_fields, truncation
+from asr.audio.headers import is_chained, sphere_fields, truncation
 from asr.audio.mp3 import read_mp3_length, with_length
 from asr.audio.resample import Resampler, Waveform, resample
 from asr.errors import DataError, UsageError
@@ -27,6 +27,7 @@ from asr.units import Seconds, samples_from_seconds
 
 _TOLERANCE: Seconds = 0.01  # a segment may end this much after the file does (docs/formats.md)
 _BLOCK = 1 << 16  # samples decoded at a time
+_UNKNOWN = 1 << 62  # libsndfile's length of a file that does not declare one is greater
 _MAX_PEAK = 16.0  # of floating-point files: 24 dB over full scale is no recording but integers stored as floats
 _FORGETS: Seconds = 5.0  # after which decoders of MP3 and Opus depend no longer on where they started
 _FROM_START: Seconds = 120.0  # nearer to the file's start, decoding all of it is as fast
@@ -188,7 +189,8 @@ class _Source:
 
     def __init__(self, path: str | Path, file: _Sequential) -> None:
         self._path, self._file = path, file
-        self.info = AudioInfo(file.samplerate, file.frames, file.channels, f"{file.format} {file.subtype}")
+        num_samples = file.frames if file.frames < _UNKNOWN else self._count()
+        self.info = AudioInfo(file.samplerate, num_samples, file.channels, f"{file.format} {file.subtype}")
 
     def check_channel(self, channel: int | None) -> None:
         """Raise DataError if there is no such channel; log that channels are mixed."""
@@ -225,6 +227,14 @@ class _Source:
             yield waveform
             position += len(waveform)
 
+    def _count(self) -> int:
+        """Return the samples of a file that does not declare them, such as FLAC written to a pipe."""
+        total = 0
+        while count := len(self._decode(total, _BLOCK)):
+            total += count
+        self._file.seek(0)
+        return total
+
     def _seek(self, first: int) -> None:
         rate = self.info.sample_rate
         begin = first
@@ -239,12 +249,16 @@ class _Source:
             self._read(position, min(_BLOCK, first - position))
 
     def _read(self, position: int, count: int) -> Waveform:
+        samples = self._decode(position, count)
+        if len(samples) < count:
+            raise self._damaged(position + len(samples), f"its header says {self.info.duration:.2f} s")
+        return samples
+
+    def _decode(self, position: int, count: int) -> Waveform:
         try:
             samples: Waveform = self._file.read(count, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
             raise self._damaged(position, _one_line(error.error_string)) from None
-        if len(samples) < count:
-            raise self._damaged(position + len(samples), f"its header says {self.info.duration:.2f} s")
         return samples
 
     def _check_samples(self, waveform: Waveform, position: int) -> None:
@@ -275,7 +289,7 @@ class _Source:
         )
 
     def _seconds(self, position: int) -> str:
-        return f"{position / self.info.sample_rate:.2f} s"
+        return f"{position / self._file.samplerate:.2f} s"
 
 
 @contextmanager
@@ -341,6 +355,8 @@ def _check_headers(path: str | Path, file: _Sequential, raw: RawFormat | None) -
         raise DataError(f"{path}: headerless audio; convert it to WAV first")
     else:
         fault = truncation(path, file.format)
+        if fault is None and file.format == "OGG" and is_chained(path):
+            raise DataError(f"{path}: several Ogg streams joined, of which one would be read; convert it to FLAC")
     if fault:
         raise DataError(f"{path}: truncated: {fault}; get the file again")
     if file.frames < 1:

@@ -34,6 +34,21 @@ def sphere_fields(path: str | Path) -> dict[str, str]:
     return fields
 
 
+def is_chained(path: str | Path) -> bool:
+    """Return whether an Ogg file ends with another stream than those it starts with.  Raises: OSError."""
+    with open(path, "rb") as file:
+        head = file.read(_OGG_PAGE)
+        file.seek(max(0, file.seek(0, 2) - _OGG_PAGE))
+        tail = file.read()
+    first_serials, position = set(), 0
+    while head[position : position + 4] == b"OggS" and head[position + 5] & 2:  # pages that begin a stream
+        first_serials.add(head[position + 14 : position + 18])
+        num_segments = head[position + 26]
+        position += 27 + num_segments + sum(head[position + 27 : position + 27 + num_segments])
+    last = tail.rfind(b"OggS")
+    return tail[last + 14 : last + 18] not in first_serials
+
+
 def _wav_truncation(path: str | Path) -> str | None:
     with open(path, "rb") as file:
         size = file.seek(0, 2)

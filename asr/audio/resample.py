@@ -73,7 +73,7 @@ class Resampler:
         """Return the last output samples and start anew, as if no block had been accepted."""
         plan = self._plan
         remaining = num_output(self._accepted, plan.down, plan.up) - self._returned
-        silence = np.zeros(plan.span + plan.step * (1 + remaining // plan.outputs), np.float32)
+        silence = np.zeros(plan.span, np.float32)  # one more group than the pending samples begin
         output = np.zeros(0, np.float32) if plan.copies else self._advance(silence)[:remaining]
         self._pending = np.zeros(plan.before, np.float32)
         self._accepted = self._returned = 0

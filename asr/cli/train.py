@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     from asr.data.manifest import read_manifest
     from asr.text.tokenizer import Tokenizer
     from asr.training.config import ExperimentConfig
-    from asr.training.fit import Request, fit
+    from asr.training.fit import Request, fit, is_first_process
 
     if args.resume and args.overfit:
         raise UsageError("--overfit starts anew; leave out --resume")
@@ -59,6 +59,8 @@ def run(args: argparse.Namespace) -> int:
     started = time.monotonic()
     with progress_bar("train", unit="epochs") as progress:
         outcome = fit(request, say=_say, progress=progress)
+    if not is_first_process(request.experiment.train):
+        return EXIT_DONE
     _write_receipt(args, request, outcome, time.monotonic() - started)
     return _overfit_result(outcome) if args.overfit else EXIT_DONE
 
@@ -78,7 +80,9 @@ def _overfit_result(outcome: "Outcome") -> int:
 
 def _write_receipt(args: argparse.Namespace, request: "Request", outcome: "Outcome", wall_seconds: float) -> None:
     from asr import receipts
+    from asr.training.fit import overfit_folder
 
+    folder = overfit_folder(args.out) if args.overfit else args.out
     result: dict[str, Any] = {
         "steps": outcome.steps,
         "parameters": outcome.parameters,
@@ -99,7 +103,7 @@ def _write_receipt(args: argparse.Namespace, request: "Request", outcome: "Outco
         audio_seconds_seen=outcome.audio_seconds,
         wall_seconds=max(wall_seconds, outcome.wall_seconds),
     )
-    receipts.write(args.out / "train.receipt.json", collected)
+    receipts.write(folder / "train.receipt.json", collected)
 
 
 def _say(message: str) -> None:

@@ -1,6 +1,7 @@
 """Batches of waveforms for training: read, perturbed and padded, the same for any number of worker processes."""
 
-from collections.abc import Iterator, Sequence
+import signal
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from asr.audio.files import read_audio
 from asr.config import Config
 from asr.data.manifest import Utterance
 from asr.data.plan import Indices, heaviest, plan_epoch, split_batch
+from asr.errors import DataError, InputError
 from asr.features.mixing import MixingConfig, Partners
 from asr.features.specaugment import SpecAugmentConfig
 from asr.randomness import stream, utterance_seed
@@ -55,7 +57,7 @@ class Batch:
         seeds: (B, views) int64 from which all randomness of the features is drawn.
         partners: waveforms to mix in, or None.
         global_count: utterances of the whole step, over all ranks and accumulations.
-        audio_seconds: seconds of audio in this part, once.
+        global_seconds: seconds of audio in the whole step, once.
         position: (epoch, step in the epoch, part of the step).
     """
 
@@ -67,29 +69,30 @@ class Batch:
     seeds: Tensor
     partners: Partners | None
     global_count: int
-    audio_seconds: float
+    global_seconds: float
     position: tuple[int, int, int]
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch with its tensors on `device`."""
+        return self._mapped(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> "Batch":
+        """Return the batch in page-locked memory, from which a GPU fetches it while it computes."""
+        return self._mapped(Tensor.pin_memory)
+
+    def _mapped(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         partners = self.partners
         if partners is not None:
-            partners = Partners(
-                _moved(partners.rows, device), _moved(partners.waveform, device), _moved(partners.lengths, device)
-            )
+            partners = Partners(change(partners.rows), change(partners.waveform), change(partners.lengths))
         return replace(
             self,
-            waveform=_moved(self.waveform, device),
-            lengths=_moved(self.lengths, device),
-            targets=_moved(self.targets, device),
-            target_lengths=_moved(self.target_lengths, device),
-            seeds=_moved(self.seeds, device),
+            waveform=change(self.waveform),
+            lengths=change(self.lengths),
+            targets=change(self.targets),
+            target_lengths=change(self.target_lengths),
+            seeds=change(self.seeds),
             partners=partners,
         )
-
-
-def _moved(tensor: Tensor, device: torch.device) -> Tensor:
-    return tensor.to(device, non_blocking=True)
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,7 @@ class _Part:
     step: int
     part: int
     global_count: int
+    global_samples: int
 
 
 class TrainingData(Dataset[Batch]):
@@ -123,7 +127,7 @@ class TrainingData(Dataset[Batch]):
         self.utterances = list(utterances)
         self.sample_rate = sample_rate
         self.loader, self.augment, self.seed, self.views = loader, augment, seed, views
-        self.targets = [np.array(tokenizer.encode(utterance.text or ""), dtype=np.int64) for utterance in utterances]
+        self.targets = [token_ids(tokenizer, utterance) for utterance in utterances]
         lengths = [samples_from_seconds(utterance.duration, sample_rate) for utterance in utterances]
         self.num_samples = np.array(lengths, dtype=np.int64)
         folder = augment.waveform.noise_folder
@@ -161,27 +165,36 @@ class TrainingData(Dataset[Batch]):
         for step, batch in enumerate(self._plan(num_samples, epoch)):
             if step >= first_step:
                 pieces = split_batch(batch, num_samples, ranks * self.loader.accumulate)
-                parts += [_Part(pieces[piece], epoch, step, piece, len(batch)) for piece in mine]
+                samples = int(num_samples[batch].sum())
+                parts += [_Part(pieces[piece], epoch, step, piece, len(batch), samples) for piece in mine]
         return parts
 
     def heaviest(self, *, rank: int, ranks: int) -> Iterator[Batch]:
-        """Yield the batches of epoch 0 that need the most memory, to be tried before step 1."""
+        """Yield a rank's batches of epoch 0 that need the most memory, to be tried before step 1."""
         num_samples = self.planned_samples(0)
-        parts = self.parts(0, rank=rank, ranks=ranks)
-        for step in heaviest(self._plan(num_samples, 0), num_samples):
-            yield self[parts[step * self.loader.accumulate]]
+        parts = [part for part in self.parts(0, rank=rank, ranks=ranks) if len(part.rows)]
+        if parts:
+            for index in heaviest([part.rows for part in parts], num_samples):
+                yield self[parts[index]]
 
-    def loader_for(self, parts: Sequence[_Part]) -> "DataLoader[Batch]":
-        """Return a loader that yields the batches of `parts` in order, ahead of time if there are workers."""
+    def loader_for(self, parts: Sequence[_Part], *, pin: bool = False) -> "DataLoader[Batch | InputError]":
+        """Return a loader that yields the batches of `parts` in order, ahead of time if there are workers.
+
+        An utterance that cannot be read gives its error in place of the batch: an error that crosses from a
+        worker process would arrive with that process's traceback in its message.
+
+        Args: pin: put batches in page-locked memory, for a GPU.
+        """
         workers = self.loader.workers
         return DataLoader(
-            self,
+            _Answers(self),
             batch_size=None,
             sampler=parts,  # a sequence of parts serves as indices
             num_workers=workers,
             prefetch_factor=4 if workers else None,
             multiprocessing_context="fork" if workers else None,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=pin,
+            worker_init_fn=_leave_signals_to_the_trainer,
         )
 
     def __len__(self) -> int:
@@ -203,7 +216,7 @@ class TrainingData(Dataset[Batch]):
             seeds=torch.tensor(seeds, dtype=torch.int64).view(len(seeds), self.views),
             partners=self._partners(part),
             global_count=part.global_count,
-            audio_seconds=float(lengths.sum()) / self.sample_rate,
+            global_seconds=part.global_samples / self.sample_rate,
             position=(part.epoch, part.step, part.part),
         )
 
@@ -251,6 +264,36 @@ class TrainingData(Dataset[Batch]):
                 waveforms.append(self._clean(int(draw.integers(len(self.utterances)))))
         padded, lengths = _padded(waveforms, np.float32)
         return Partners(torch.tensor(rows, dtype=torch.int64), padded, lengths)
+
+
+class _Answers(Dataset["Batch | InputError"]):
+    """Batches, or the errors that stood in the way of making them."""
+
+    def __init__(self, data: TrainingData) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, part: _Part) -> Batch | InputError:
+        try:
+            return self.data[part]
+        except InputError as error:
+            return error
+
+
+def _leave_signals_to_the_trainer(worker: int) -> None:
+    """A worker inherits the trainer's handlers: Ctrl-C is the trainer's affair, SIGTERM is how it ends a worker."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def token_ids(tokenizer: Tokenizer, utterance: Utterance) -> Indices:
+    """Return the token ids (U) of an utterance's text.  Raises: DataError naming the utterance."""
+    try:
+        return np.array(tokenizer.encode(utterance.text or ""), dtype=np.int64)
+    except DataError as error:
+        raise DataError(f"utterance '{utterance.id}': {error}") from None
 
 
 def _padded(rows: Sequence[NDArray[np.generic]], dtype: type[np.generic]) -> tuple[Tensor, Tensor]:

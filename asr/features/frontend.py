@@ -41,6 +41,11 @@ class FeatureConfig(Config):
             raise ValueError(f"high_hz must lie between low_hz and {self.sample_rate / 2:g} Hz, got {top:g}")
         if self.kind == "mfcc" and self.num_cepstra > self.num_bins:
             raise ValueError(f"num_cepstra must be at most num_bins ({self.num_bins}), got {self.num_cepstra}")
+        if self.samples(self.hop_ms) < 1 or self.samples(self.window_ms) < 2:
+            raise ValueError(
+                f"hop_ms must hold at least 1 sample and window_ms 2 at {self.sample_rate} Hz,"
+                f" got {self.hop_ms:g} and {self.window_ms:g}"
+            )
         if self.window_ms < self.hop_ms:
             raise ValueError(f"window_ms must be at least hop_ms ({self.hop_ms:g}), got {self.window_ms:g}")
         return self
@@ -132,7 +137,7 @@ class Frontend(nn.Module):
     def _energies(self, waveform: Tensor, lengths: Tensor, seeds: Tensor | None) -> tuple[Tensor, Tensor]:
         edge = self.geometry.edge
         valid = time_mask(lengths, waveform.shape[1])
-        waveform = waveform * valid
+        waveform = torch.where(valid, waveform, 0)  # a product would let a NaN beyond the end through
         if seeds is not None and self.config.dither > 0:
             noise = normal(seeds, _DITHER_STREAM, waveform.shape[1])
             waveform = waveform + noise * valid * (self.config.dither / INT16_SCALE)

@@ -6,7 +6,7 @@ Which utterance is the partner is drawn where the data are (`asr.data`); here th
 from dataclasses import dataclass
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 
 from asr.config import Config
@@ -20,6 +20,13 @@ class MixingConfig(Config):
 
     probability: float = Field(0.0, ge=0, le=1, description="share of the utterances that get a partner")
     snr_db: tuple[float, float] = Field((10.0, 25.0), description="range of signal-to-partner ratios, dB")
+
+    @field_validator("snr_db")
+    @classmethod
+    def _ordered(cls, bounds: tuple[float, float]) -> tuple[float, float]:
+        if bounds[0] > bounds[1]:
+            raise ValueError("the lowest value must come first")
+        return bounds
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,7 @@ class Partners:
 def mix(energies: Tensor, mask: Tensor, partner: Tensor, partner_lengths: Tensor, snr_db: Tensor) -> Tensor:
     """Return mel energies with the partner's added at the wanted ratio of mean energies.
 
-    A partner shorter than the utterance is repeated.
+    A partner shorter than the utterance is repeated; a silent one changes nothing.
 
     Args:
         energies: (M, T, F) mel energies of the utterances; mask (M, T), True = valid.
@@ -52,7 +59,8 @@ def mix(energies: Tensor, mask: Tensor, partner: Tensor, partner_lengths: Tensor
     position = torch.arange(energies.shape[1], device=energies.device) % count.unsqueeze(1)
     noise = partner.gather(1, position.unsqueeze(2).expand(-1, -1, partner.shape[2])) * mask.unsqueeze(2)
     power = (energies * mask.unsqueeze(2)).sum((1, 2))
-    ratio = power / noise.sum((1, 2)).clamp_min(torch.finfo(torch.float32).tiny)
+    loudness = noise.sum((1, 2))
+    ratio = torch.where(loudness > 0, power / loudness, 0)
     scale = ratio * torch.pow(10.0, -snr_db / 10)
     return energies + noise * scale.view(-1, 1, 1)
 

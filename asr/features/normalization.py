@@ -64,6 +64,8 @@ class Normalizer(nn.Module):
             mean, variance = self.mean.double(), self.variance.double()
             prior = torch.stack([torch.ones_like(mean), mean, variance + mean.square()]) * PRIOR_FRAMES
             state = prior.expand(len(features), -1, -1)
+        if features.shape[1] == 0:  # an empty piece of a stream
+            return features, state
         steps = torch.arange(1, features.shape[1] + 1, device=features.device, dtype=torch.float64)
         count = state[:, :1] + steps.view(1, -1, 1)
         total = state[:, 1:2] + wide.cumsum(1)

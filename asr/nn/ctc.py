@@ -44,8 +44,9 @@ def ctc_losses(log_probs: Tensor, lengths: Tensor, targets: Tensor, target_lengt
             reduction="none",
             zero_infinity=True,  # gradients of what is left out below must be 0, not NaN
         )
-    # torch answers 0 for what it cannot align; a target of no tokens may truly cost 0
-    finite = raw.isfinite() & ((raw != 0) | (target_lengths == 0) | ~feasible)
+    # zero_infinity turns an infinite loss to 0, which a perfect output costs too: only one of them holds a log 0
+    holds_log_zero = log_probs.detach().amin((1, 2)).isneginf()
+    finite = raw.isfinite() & ~((raw == 0) & holds_log_zero & (target_lengths > 0) & feasible)
     kept = feasible & finite
     return CtcLosses(torch.where(kept, raw, torch.zeros_like(raw)), feasible, finite)
 
@@ -55,7 +56,7 @@ def frames_needed(targets: Tensor, target_lengths: Tensor) -> Tensor:
 
     Equal neighbours need a blank between them.
     """
-    position = torch.arange(1, targets.shape[1], device=targets.device)
+    position = torch.arange(targets.shape[1], device=targets.device)[1:]  # also where no row has a target
     repeats = (targets[:, 1:] == targets[:, :-1]) & (position < target_lengths.unsqueeze(1))
     return target_lengths + repeats.sum(1)
 

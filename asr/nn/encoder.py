@@ -19,7 +19,7 @@ class EncoderConfig(Config):
 
     subsampling: Literal["conv", "vgg"] = Field("conv", description="kind of the convolutions in front")
     factor: Literal[1, 2, 3, 4] = Field(4, description="feature frames per encoder frame")
-    subsampling_width: int = Field(320, ge=1, description="width of the convolutions' output")
+    subsampling_width: int = Field(320, ge=1, le=8192, description="width of the convolutions' output")
     layers: int = Field(4, ge=1, le=32, description="bidirectional LSTM layers")
     hidden: int = Field(320, ge=1, le=8192, description="cells in each direction of a layer")
     dropout: float = Field(0.2, ge=0, lt=1, description="dropout before each LSTM layer and before the output")

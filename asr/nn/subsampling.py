@@ -79,6 +79,8 @@ class VggSubsampling(nn.Module):
             # the values are >= 0, so the zero padding never wins over them
             images = nn.functional.max_pool2d(images, (kernel, 3), (stride, 2), padding=((kernel - 1) // 2, 1))
             lengths = subsampled_lengths(lengths, kernel, stride)
+            # the window behind the last valid one still reaches a valid frame: zeros again for the next block
+            images = images * time_mask(lengths, images.shape[2]).view(len(lengths), 1, -1, 1)
         outputs = self.norm(self.projection(images.transpose(1, 2).flatten(2)))
         return self.dropout(outputs * time_mask(lengths, outputs.shape[1]).unsqueeze(2)), lengths
 

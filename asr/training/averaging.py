@@ -24,6 +24,8 @@ class MovingAverage:
         """Take in the weights after a step; `step` counts from 1."""
         decay = min(self.decay, (1 + step) / (10 + step))
         names = [name for name, tensor in self.average.items() if tensor.is_floating_point()]
+        for name in names:  # the average follows the weights to their device
+            self.average[name] = self.average[name].to(weights[name].device)
         with torch.no_grad():
             torch._foreach_lerp_(
                 [self.average[name] for name in names], [weights[name].detach() for name in names], 1 - decay

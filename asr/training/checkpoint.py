@@ -28,6 +28,8 @@ class Position:
         best: (word error rate, step) of the kept checkpoints, best first.
         worse: validations since the best one.
         all_blank: validations in a row whose output was nearly all blank.
+        skipped: steps without a finite gradient.
+        left_out: ids of utterances whose loss was infeasible or not finite -> in how many steps.
     """
 
     step: int = 0
@@ -38,6 +40,8 @@ class Position:
     best: list[tuple[float, int]] = field(default_factory=list)
     worse: int = 0
     all_blank: int = 0
+    skipped: int = 0
+    left_out: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,8 +80,11 @@ def load_state(path: Path) -> TrainingState:
     described = header.get("state")
     if not isinstance(described, dict):
         raise DataError(f"{path}: a model without the state of a training; start a new run from it with --from")
-    position = Position(**described["position"])
-    position.best = [(float(rate), int(step)) for rate, step in position.best]
+    try:
+        position = Position(**described["position"])
+        position.best = [(float(rate), int(step)) for rate, step in position.best]
+    except (KeyError, TypeError, ValueError):
+        raise DataError(f"{path}: the state of the training is of another version; start a new run") from None
     optimizer: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith(_OPTIMIZER):
@@ -100,16 +107,17 @@ def restore_optimizer(
     optimizer: torch.optim.Optimizer, module: nn.Module, tensors: Mapping[str, Mapping[str, Tensor]]
 ) -> None:
     """Put saved state back into an optimiser over the parameters of `module`."""
+    # moments lie beside their parameter; so does the step counter of a fused optimiser, others keep it on the CPU
+    fused = bool(optimizer.defaults.get("fused"))
     for name, parameter in module.named_parameters():
         if name in tensors:
-            # the step counter stays where the optimiser keeps it; moments go beside their parameter
             optimizer.state[parameter] = {
-                key: tensor.clone() if tensor.ndim == 0 else tensor.to(parameter.device).clone()
+                key: tensor.clone() if key == "step" and not fused else tensor.to(parameter.device, copy=True)
                 for key, tensor in tensors[name].items()
             }
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Delete what a killed process left of a checkpoint it was writing."""
-    for path in folder.glob(".*.safetensors.*.tmp"):
+    """Delete what a killed process left of the files that it was writing in a folder."""
+    for path in folder.glob(".*.tmp"):
         path.unlink(missing_ok=True)

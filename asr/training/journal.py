@@ -1,10 +1,12 @@
 """What a training writes down: one row a step or validation in logs/metrics.csv, TensorBoard events if asked."""
 
 import csv
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asr.errors import MachineError, writing
+from asr.store import write_text
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
@@ -30,21 +32,20 @@ class Journal:
 
     def __init__(self, folder: Path, *, resumed_step: int, tensorboard: bool) -> None:
         self.path = folder / "metrics.csv"
-        with writing(self.path):
-            folder.mkdir(parents=True, exist_ok=True)
-            kept = _rows_until(self.path, resumed_step) if resumed_step else []
-            with open(self.path, "w", newline="", encoding="utf-8") as file:
-                csv.writer(file).writerows([COLUMNS, *kept])
-        self._events = _event_writer(folder) if tensorboard else None
+        text = io.StringIO()
+        rows = _rows_until(self.path, resumed_step) if resumed_step else []
+        csv.writer(text, lineterminator="\n").writerows([COLUMNS, *rows])
+        write_text(self.path, text.getvalue())
+        self._events = _event_writer(folder, resumed_step) if tensorboard else None
 
     def write(self, row: dict[str, Any]) -> None:
         """Append one row; the keys are COLUMNS, those that are missing stay empty.  Raises: MachineError."""
         assert row.keys() <= set(COLUMNS), f"unknown columns {row.keys() - set(COLUMNS)}"
         with writing(self.path), open(self.path, "a", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerow([_shown(row.get(name)) for name in COLUMNS])
+            csv.writer(file, lineterminator="\n").writerow([_shown(row.get(name)) for name in COLUMNS])
         if self._events is not None:
-            for name, value in row.items():
-                self._events.add_scalar(name, value, row["step"])
+            for name in row.keys() - {"step"}:
+                self._events.add_scalar(name, row[name], row["step"])
 
     def close(self) -> None:
         """Finish the event file."""
@@ -64,11 +65,12 @@ def _shown(value: Any) -> Any:
     return f"{value:.6g}" if isinstance(value, float) else "" if value is None else value
 
 
-def _event_writer(folder: Path) -> "SummaryWriter":
+def _event_writer(folder: Path, resumed_step: int) -> "SummaryWriter":
     try:
         from torch.utils.tensorboard.writer import SummaryWriter
     except ImportError:
         raise MachineError(
             "train.tensorboard is on but the package tensorboard is missing; pip install tensorboard"
         ) from None
-    return SummaryWriter(str(folder))
+    # what a killed run had told of later steps is not to be shown
+    return SummaryWriter(str(folder), purge_step=resumed_step + 1 if resumed_step else None)

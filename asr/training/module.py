@@ -1,5 +1,6 @@
 """The Lightning module: ties the network, the data and the optimiser together, and does no mathematics itself."""
 
+import math
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from asr.data.loader import Batch, TrainingData
+from asr.errors import InputError, UsageError
 from asr.model import AcousticModel
 from asr.randomness import step_seed
 from asr.training.averaging import MovingAverage
@@ -18,11 +20,13 @@ from asr.training.config import ExperimentConfig
 from asr.training.objective import BatchLoss, batch_loss
 from asr.training.schedule import learning_rate
 
+MAX_SKIPPED = 20  # steps in a row without a finite gradient, after which no better one is to be hoped for
+
 
 class TimedLoader:
     """A loader that knows how long its reader has waited for it."""
 
-    def __init__(self, loader: "DataLoader[Batch]") -> None:
+    def __init__(self, loader: "DataLoader[Batch | InputError]") -> None:
         self.loader = loader
         self.waited = 0.0
 
@@ -31,7 +35,10 @@ class TimedLoader:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield the batches, measuring the time that each takes to arrive."""
+        """Yield the batches, measuring the time that each takes to arrive.
+
+        Raises: DataError if an utterance cannot be read.
+        """
         batches = iter(self.loader)
         while True:
             started = time.perf_counter()
@@ -39,6 +46,8 @@ class TimedLoader:
             self.waited += time.perf_counter() - started
             if batch is None:
                 return
+            if isinstance(batch, InputError):
+                raise batch
             yield batch
 
 
@@ -47,7 +56,8 @@ class CtcTraining(LightningModule):
 
     Attributes:
         position: how far the training has come; the loader starts there.
-        left_out: ids of utterances that CTC could not spell or whose loss was not finite -> how often.
+        left_out: ids of utterances whose loss this rank found infeasible or not finite since they were last
+            gathered into the position -> in how many steps.
     """
 
     def __init__(
@@ -59,7 +69,6 @@ class CtcTraining(LightningModule):
         self.experiment = experiment
         self.train_config = experiment.train
         self.position = state.position if state else Position()
-        self.first_epoch = self.position.epoch
         self.left_out: dict[str, int] = {}
         self.last_shape = "the first batch"
         self.seconds_waited = 0.0
@@ -70,8 +79,21 @@ class CtcTraining(LightningModule):
         self.average = MovingAverage(decay, model.state_dict()) if decay else None
         self._loader: TimedLoader | None = None
         self._steps_in_epoch = 1
+        self._step_seconds = 0.0
+        self._skipped_in_a_row = 0
         if state and self.average:  # a checkpoint's own weights are the average
             model.load_state_dict(state.raw)
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do: all epochs are done, or nothing had got better for long enough."""
+        config = self.train_config
+        return self.position.epoch >= config.epochs or 0 < config.patience <= self.position.worse
+
+    @property
+    def epoch_is_over(self) -> bool:
+        """Whether the step just done was the last one of its epoch."""
+        return self.position.step_in_epoch >= self._steps_in_epoch
 
     def train_dataloader(self) -> TimedLoader:
         """Return the batches of the epoch about to run, from where the training stands."""
@@ -81,7 +103,8 @@ class CtcTraining(LightningModule):
             self.position.epoch, rank=self.global_rank, ranks=ranks, first_step=self.position.step_in_epoch
         )
         self._steps_in_epoch = self.position.step_in_epoch + len(parts) // self.train_config.loader.accumulate
-        self._loader = TimedLoader(self.data.loader_for(parts))
+        pin = self.trainer.strategy.root_device.type == "cuda"
+        self._loader = TimedLoader(self.data.loader_for(parts, pin=pin))
         return self._loader
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
@@ -93,12 +116,12 @@ class CtcTraining(LightningModule):
         # dropout depends on the place in the run and on nothing before it, so a resumed run draws the same
         torch.manual_seed(step_seed(self.data.seed, self.position.step, batch.position[2]))
         scale = self.trainer.world_size * self.train_config.loader.accumulate
+        self._step_seconds = batch.global_seconds * batch.seeds.shape[1]
         if not batch.ids:
             return _zero_loss(self.model)
         loss = self.loss_of(batch)
         self._count(loss)
         self.step_loss += float(loss.ctc)
-        self.position.audio_seconds += batch.audio_seconds * batch.seeds.shape[1] * self.trainer.world_size
         return loss.total * scale
 
     def on_train_start(self) -> None:
@@ -107,11 +130,10 @@ class CtcTraining(LightningModule):
             return
         parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         for batch in self.data.heaviest(rank=self.global_rank, ranks=self.trainer.world_size):
-            if batch.ids:
-                with self.trainer.precision_plugin.forward_context():
-                    loss = self.loss_of(batch.to(self.device))
-                # grad() and not backward(): nothing is left behind, and no other rank is waited for
-                torch.autograd.grad(loss.total, parameters)
+            with self.trainer.precision_plugin.forward_context():
+                loss = self.loss_of(batch.to(self.device))
+            # grad() and not backward(): nothing is left behind, and no other rank is waited for
+            torch.autograd.grad(loss.total, parameters, allow_unused=True)
 
     def loss_of(self, batch: Batch) -> BatchLoss:
         """Return the loss of a batch of at least one utterance."""
@@ -128,15 +150,33 @@ class CtcTraining(LightningModule):
             group["lr"] = rate
 
     def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *_: Any, **__: Any) -> None:
-        """Clip the gradient's norm, and keep it for the log."""
+        """Clip the gradient's norm, and keep it for the log.
+
+        A gradient that is not finite is dropped, and the step with it: it would spoil all weights for good.
+        Raises: UsageError if that happens again and again.
+        """
         limit = self.train_config.optimizer.clip_norm or float("inf")
         self.gradient_norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit))
+        if math.isfinite(self.gradient_norm):
+            self._skipped_in_a_row = 0
+            return
+        self._skipped_in_a_row += 1
+        if self._skipped_in_a_row > MAX_SKIPPED:
+            raise UsageError(
+                f"step {self.position.step}: no finite gradient in {MAX_SKIPPED} steps; lower"
+                f" train.optimizer.learning_rate (now {self.train_config.optimizer.learning_rate:g}), or look at the"
+                " data with asr check"
+            )
+        if self.train_config.precision != "fp16":  # there the loss scaler skips the step, and lowers its scale
+            self.position.skipped += 1
+            optimizer.zero_grad(set_to_none=True)  # without gradients AdamW changes nothing
 
     def optimizer_step(self, *arguments: Any, **keywords: Any) -> None:
         """Take the step, and advance the position: here a step is known to be whole."""
         super().optimizer_step(*arguments, **keywords)
         self.position.step += 1
         self.position.step_in_epoch += 1
+        self.position.audio_seconds += self._step_seconds
         if self.average:
             self.average.update(self.model.state_dict(), self.position.step)
 
@@ -153,8 +193,10 @@ class CtcTraining(LightningModule):
             {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
             {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
         ]
-        # one fused loop over the weights: a plain AdamW costs a fifth of a CPU step
-        optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
+        # one fused loop over the weights: a plain AdamW costs a fifth of a CPU step.  With fp16 it would undo the
+        # loss scale inside its step, too late for clipping.
+        fused = self.train_config.precision != "fp16"
+        optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=fused)
         restore_optimizer(optimizer, self.model, self._saved_optimizer)
         self._saved_optimizer = {}
         return optimizer
@@ -162,6 +204,19 @@ class CtcTraining(LightningModule):
     def waited_seconds(self) -> float:
         """Return the time spent waiting for data since the start."""
         return self.seconds_waited + (self._loader.waited if self._loader else 0.0)
+
+    def gather_left_out(self) -> list[str]:
+        """Move what all ranks left out to the position; return the names that are new there.  A collective call."""
+        found = [self.left_out]
+        if self.trainer.world_size > 1:
+            found = [{}] * self.trainer.world_size
+            torch.distributed.all_gather_object(found, self.left_out)
+        self.left_out = {}
+        new = sorted({name for part in found for name in part} - self.position.left_out.keys())
+        for part in found:
+            for name, times in part.items():
+                self.position.left_out[name] = self.position.left_out.get(name, 0) + times
+        return new
 
     def _collect_wait(self) -> None:
         if self._loader is not None:

@@ -3,11 +3,12 @@
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from lightning.pytorch import Callback, Trainer
 
 from asr.data.loader import Batch
@@ -20,6 +21,7 @@ from asr.training.validation import Validation, Validator
 LOG_STEPS = 20
 BLANK_SHARE = 0.99
 BLANK_VALIDATIONS = 3
+_SHOWN = 5  # names in a message
 
 
 class Progress(Protocol):
@@ -30,7 +32,7 @@ class Progress(Protocol):
 
 
 class InterruptionError(Exception):
-    """The user pressed Ctrl-C, and the state is saved.  (Lightning would answer a KeyboardInterrupt with exit 1.)"""
+    """The training was asked to stop, and its state is saved.  (Lightning answers a KeyboardInterrupt with exit 1.)"""
 
 
 class Monitor(Callback):
@@ -56,33 +58,42 @@ class Monitor(Callback):
         self._logged_audio = 0.0
         self._validating = 0.0
         self._seen_step = -1
+        self._seen_skipped = 0
+        self._step_loss = 0.0
+        self._due = False  # a save that waits for the end of the epoch
+        self._handlers: dict[signal.Signals, Any] = {}
         self.interrupted = False
 
     @contextmanager
     def stopping_on_interrupt(self) -> Iterator[None]:
-        """Let the first Ctrl-C end the training after the step it is in, its state saved; a second one ends it now."""
-
-        def ask(signal_number: int, frame: object) -> None:
-            self.interrupted = True
-            signal.signal(signal.SIGINT, before)
-
-        before = signal.getsignal(signal.SIGINT)
-        if threading.current_thread() is not threading.main_thread():  # signals belong to the main thread
-            yield
-            return
-        signal.signal(signal.SIGINT, ask)
+        """Let the first Ctrl-C (or SIGTERM) end the training after its step, its state saved; a second ends it now."""
+        self._catch(signal.SIGINT)
         try:
             yield
-        finally:
-            signal.signal(signal.SIGINT, before)
+        finally:  # Lightning itself puts SIGTERM back
+            if signal.SIGINT in self._handlers:
+                signal.signal(signal.SIGINT, self._handlers[signal.SIGINT])
+
+    def _catch(self, number: signal.Signals) -> None:
+        def ask(signal_number: int, frame: object) -> None:
+            self.interrupted = True
+            signal.signal(number, self._handlers[number])
+
+        if threading.current_thread() is not threading.main_thread():  # signals belong to the main thread
+            return
+        before = signal.getsignal(number)
+        if before not in (None, signal.SIG_IGN):  # a shell lets background jobs ignore the Ctrl-C meant for others
+            self._handlers[number] = before
+            signal.signal(number, ask)
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Open the log."""
         module: CtcTraining = pl_module
+        self._catch(signal.SIGTERM)  # only here: Lightning puts its own in place at the start, which saves nothing
         self._started = self._logged_at = time.monotonic()
         self._resumed_at = (module.position.audio_seconds, module.position.wall_seconds)
         self._logged_audio = module.position.audio_seconds
-        self._seen_step = module.position.step
+        self._seen_step, self._seen_skipped = module.position.step, module.position.skipped
         if trainer.is_global_zero:
             tensorboard = module.train_config.tensorboard
             self.journal = Journal(self.out / "logs", resumed_step=module.position.step, tensorboard=tensorboard)
@@ -93,12 +104,13 @@ class Monitor(Callback):
         if module.position.step == self._seen_step:
             return
         self._seen_step = module.position.step
+        self._agree(trainer, module)
         self._log(trainer, module)
-        due = module.position.step % module.train_config.checkpoint_steps == 0
-        if (due or self.interrupted) and trainer.is_global_zero:
-            self.save_state(trainer, module)
+        self._due |= self.interrupted or module.position.step % module.train_config.checkpoint_steps == 0
+        if module.epoch_is_over or not self._due:
+            return  # what is due at the last step of an epoch is done when the epoch has ended
+        self.save_state(trainer, module)
         if self.interrupted:
-            # leave at once: at the end of the epoch the position would move on
             raise InterruptionError
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
@@ -107,13 +119,17 @@ class Monitor(Callback):
         module.finish_epoch()
         last = module.position.epoch >= module.train_config.epochs
         due = module.position.epoch % module.train_config.validate_every == 0 or last
-        if self.validator is not None and due:
-            if trainer.is_global_zero:
-                self._validate(module, self.validator)
-            stop = self._should_stop(module)
-            trainer.should_stop = bool(trainer.strategy.broadcast(stop, src=0))
-        if trainer.is_global_zero and (due or last):
+        if due and trainer.is_global_zero:
+            found = self._validate(module, self.validator) if self.validator is not None else None
+            with evaluation_weights(module):
+                self._keep(module, found)
+        # the other ranks know neither what the validation found nor whether Ctrl-C came meanwhile
+        told = (due and self._should_stop(module), self.interrupted, module.position.worse)
+        trainer.should_stop, self.interrupted, module.position.worse = trainer.strategy.broadcast(told, src=0)
+        if due or self._due or self.interrupted:
             self.save_state(trainer, module)
+        if self.interrupted and not (last or trainer.should_stop):
+            raise InterruptionError
 
     def teardown(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Close the log, whatever ended the training."""
@@ -127,7 +143,14 @@ class Monitor(Callback):
         return module.waited_seconds() / max(spent, 1e-9)
 
     def save_state(self, trainer: Trainer, module: CtcTraining) -> None:
-        """Write the checkpoint that a resumed run starts from."""
+        """Write the checkpoint that a resumed run starts from.  All ranks must call it; rank 0 writes."""
+        self._due = False
+        self._tell_left_out(module.gather_left_out(), module)
+        if trainer.is_global_zero:
+            self._write_state(trainer, module)
+        trainer.strategy.barrier()  # no rank may leave while the file is being written
+
+    def _write_state(self, trainer: Trainer, module: CtcTraining) -> None:
         module.position.wall_seconds = self._resumed_at[1] + time.monotonic() - self._started
         optimizer = trainer.optimizers[0]
         scaler = trainer.precision_plugin.state_dict()
@@ -137,13 +160,26 @@ class Monitor(Callback):
         with evaluation_weights(module):
             save_checkpoint(self.out / "checkpoints" / LAST, module.model, self._notes(module), state)
 
+    def _agree(self, trainer: Trainer, module: CtcTraining) -> None:
+        """Sum the step's loss over the ranks, and let all of them stop if one was asked to."""
+        self._step_loss, module.step_loss = module.step_loss, 0.0
+        if trainer.world_size > 1:
+            numbers = torch.tensor([self._step_loss, float(self.interrupted)], device=module.device)
+            loss, asked = trainer.strategy.reduce(numbers, reduce_op="sum").tolist()
+            self._step_loss, self.interrupted = loss, asked > 0
+
     def _log(self, trainer: Trainer, module: CtcTraining) -> None:
         position = module.position
-        loss, module.step_loss = module.step_loss, 0.0
         if self.journal is None:
             return
+        if position.skipped > self._seen_skipped:
+            self._seen_skipped = position.skipped
+            self.say(
+                f"step {position.step - 1}: the gradient is not finite; left the step out ({position.skipped} so far):"
+                f" {module.last_shape}"
+            )
         audio = position.audio_seconds - self._resumed_at[0]
-        note = f"loss {loss:.2f}" + (f" WER {self.validation.wer:.1f} %" if self.validation else "")
+        note = f"loss {self._step_loss:.2f}" + (f" WER {self.validation.wer:.1f} %" if self.validation else "")
         total = module.train_config.epochs
         self.progress(position.epoch, total, audio, f"step {position.step} {note}")
         if position.step % LOG_STEPS:
@@ -155,7 +191,7 @@ class Monitor(Callback):
             {
                 "step": position.step,
                 "epoch": position.epoch,
-                "loss": loss,
+                "loss": self._step_loss,
                 "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
                 "gradient_norm": module.gradient_norm,
                 "audio_seconds": position.audio_seconds,
@@ -164,11 +200,10 @@ class Monitor(Callback):
             }
         )
 
-    def _validate(self, module: CtcTraining, validator: Validator) -> None:
+    def _validate(self, module: CtcTraining, validator: Validator) -> Validation:
         started = time.monotonic()
         with evaluation_weights(module):
             found = self.validation = validator.run(module.model)
-            self._keep(module, found)
         self._validating += time.monotonic() - started
         self._logged_at += time.monotonic() - started
         position = module.position
@@ -184,6 +219,7 @@ class Monitor(Callback):
         for reference, hypothesis in found.pairs:
             self.say(f"    said  {reference}\n    heard {hypothesis}")
         self._hint(module, found)
+        return found
 
     def _hint(self, module: CtcTraining, found: Validation) -> None:
         position = module.position
@@ -195,21 +231,22 @@ class Monitor(Callback):
                 " check data and settings with --overfit 8"
             )
 
-    def _keep(self, module: CtcTraining, found: Validation) -> None:
+    def _keep(self, module: CtcTraining, found: Validation | None) -> None:
         """Keep this checkpoint if it is among the best or the last, and delete those that no longer are."""
         position, config = module.position, module.train_config
-        position.worse = 0 if not position.best or found.wer < position.best[0][0] else position.worse + 1
-        position.best = sorted([*position.best, (found.wer, position.step)])[: max(1, config.keep_best)]
+        if found is not None:
+            position.worse = 0 if not position.best or found.wer < position.best[0][0] else position.worse + 1
+            position.best = sorted({*position.best, (found.wer, position.step)})[: max(1, config.keep_best)]
         folder = self.out / "checkpoints"
-        wanted = {step for _, step in position.best[: config.keep_best]}
-        recent = sorted([*(_step(path) for path in folder.glob("step-*.safetensors")), position.step])
-        wanted |= set(recent[len(recent) - config.keep_last :])
+        steps = {_step(path) for path in folder.glob("step-*.safetensors")} | {position.step}
+        # a killed run may have kept one beyond the step that it was resumed from
+        last = sorted(step for step in steps if step <= position.step)[-config.keep_last :] if config.keep_last else []
+        wanted = {step for _, step in position.best[: config.keep_best]} | set(last)
         if position.step in wanted:
             path = folder / f"step-{position.step:07d}.safetensors"
             save_checkpoint(path, module.model, self._notes(module), None)
-        for path in folder.glob("step-*.safetensors"):
-            if _step(path) not in wanted:
-                path.unlink()
+        for step in steps - wanted:
+            (folder / f"step-{step:07d}.safetensors").unlink(missing_ok=True)
 
     def _should_stop(self, module: CtcTraining) -> bool:
         if self.validation is None:
@@ -221,6 +258,11 @@ class Monitor(Callback):
             self.say(f"no better rate in {patience} validations: stopped early")
             return True
         return False
+
+    def _tell_left_out(self, names: Sequence[str], module: CtcTraining) -> None:
+        if names:
+            shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+            self.say(f"step {module.position.step}: no finite CTC loss, left out of the sum: {shown}")
 
     def _notes(self, module: CtcTraining) -> ModelNotes:
         told = {**self.run, "step": module.position.step, "audio_seconds": module.position.audio_seconds}

@@ -218,6 +218,28 @@ def test_a_wave_file_of_unknown_length_is_read(tmp_path: Path, tone: np.ndarray)
     assert len(read_audio(path)[0]) == len(tone)
 
 
+def test_flac_of_unknown_length_is_counted(tmp_path: Path, tone: np.ndarray) -> None:
+    path = write(tmp_path / "a.flac", tone, "flac")
+    whole, _ = read_audio(path)
+    data = bytearray(path.read_bytes())
+    data[21] &= 0xF0  # the 36 bits of the length, as programs leave them that write to a pipe
+    data[22:26] = bytes(4)
+    path.write_bytes(data)
+    assert audio_info(path).num_samples == len(tone)
+    np.testing.assert_array_equal(read_audio(path)[0], whole)
+    np.testing.assert_array_equal(read_audio(path, start=1.0, duration=0.5)[0], whole[16000:24000])
+    path.write_bytes(data[:-3000])
+    assert "truncated" in message(read_audio, path)
+
+
+@pytest.mark.parametrize("kind", ["vorbis", "opus"])
+def test_joined_ogg_files_are_refused(tmp_path: Path, tone: np.ndarray, kind: str) -> None:
+    # libsndfile reads the first and says nothing of the others
+    first, second = write(tmp_path / "a.ogg", tone, kind), write(tmp_path / "b.ogg", tone * 0.5, kind)
+    first.write_bytes(first.read_bytes() + second.read_bytes())
+    assert "several Ogg streams" in message(read_audio, first)
+
+
 @pytest.mark.parametrize("kind", ["flac", "mp3", "vorbis"])
 def test_damage_inside_is_refused(tmp_path: Path, kind: str) -> None:
     path = write(path_of(tmp_path, kind), speechlike(10.0), kind)
@@ -255,6 +277,9 @@ def test_shorten_is_refused_with_the_cure(tmp_path: Path) -> None:
 class TestMp3Length:
     """An MP3 without a length header was cut to libsndfile's guess, in silence."""
 
+    # a picture that looks like frames
+    TAG = b"ID3\x04\0\0" + bytes([0, 100000 >> 14, 100000 >> 7 & 127, 100000 & 127]) + b"\xff\xfb\x90\x00" * 25000
+
     def loud_first(self, tmp_path: Path) -> tuple[Path, int]:
         waveform = np.concatenate([speechlike(4.0) * 1.5, np.zeros(RATE * 20, np.float32)])
         path = write(tmp_path / "a.mp3", waveform, "mp3", bitrate_mode="VARIABLE", compression_level=0.5)
@@ -275,6 +300,8 @@ class TestMp3Length:
         shift = np.argmax(np.correlate(waveform[:40000], whole[8000:24000], "valid")) - 8000
         np.testing.assert_allclose(waveform[shift + 8000 : shift + 60000], whole[8000:60000], atol=1e-4)
         check_segments(path, 5)
+        path.write_bytes(self.TAG + path.read_bytes())
+        np.testing.assert_array_equal(read_audio(path)[0], waveform)
 
     def test_joined_files(self, tmp_path: Path) -> None:
         path, num_samples = self.loud_first(tmp_path)
@@ -284,9 +311,7 @@ class TestMp3Length:
     def test_tags_change_nothing(self, tmp_path: Path, tone: np.ndarray) -> None:
         path = write(tmp_path / "a.mp3", tone, "mp3")
         whole, _ = read_audio(path)
-        picture = b"\xff\xfb\x90\x00" * 25000  # looks like frames
-        tag = b"ID3\x04\0\0" + bytes([0, 100000 >> 14, 100000 >> 7 & 127, 100000 & 127]) + picture
-        path.write_bytes(tag + path.read_bytes() + b"TAG".ljust(128, b"\0"))
+        path.write_bytes(self.TAG + path.read_bytes() + b"TAG".ljust(128, b"\0"))
         np.testing.assert_allclose(read_audio(path)[0], whole, atol=1e-6)
 
 

@@ -52,6 +52,10 @@ def test_limit_and_seed(manifest: Path, tmp_path: Path) -> None:
         return [row.id for row in read_manifest(out / "manifest.jsonl")]
 
     assert len(names(1)) == 2
+    for row, source in zip(read_manifest(tmp_path / "out1" / "manifest.jsonl"), read_manifest(manifest), strict=False):
+        gain = 10 ** (float(row.id.split("_gain")[1].removesuffix("dB")) / 20)
+        expected = read_audio(source.audio)[0][4000:12000]  # [0.25, 0.75) s
+        np.testing.assert_allclose(read_audio(row.audio)[0], expected * gain, rtol=0.01, atol=1e-4)
     assert names(1) == names(1)
     assert names(1) != names(2)
 
