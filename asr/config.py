@@ -85,14 +85,14 @@ def apply_override(values: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
     keys = path.strip().split(".")
     if not equals or not all(keys):
-        raise UsageError(f"'{override}': expected key.path=value, for example train.epochs=3")
+        raise UsageError(f"{override!r}: expected key.path=value, for example train.epochs=3")
     for depth, key in enumerate(keys[:-1], start=1):
         group = {} if values.get(key) is None else values[key]
         if not isinstance(group, dict):
-            raise UsageError(f"'{override}': {'.'.join(keys[:depth])} is a single value, not a group of keys")
+            raise UsageError(f"{override!r}: {'.'.join(keys[:depth])} is a single value, not a group of keys")
         values[key] = dict(group)  # a copy: another key may share the group through a YAML alias
         values = values[key]
-    values[keys[-1]] = _parse_yaml(text, where=f"'{override}'")
+    values[keys[-1]] = _parse_yaml(text, where=repr(override))
 
 
 def dump_yaml(values: dict[str, Any]) -> str:
@@ -111,7 +111,7 @@ def _parse_yaml(text: str, *, where: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark is not None else ""
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise UsageError(f"{where}{line}: not valid YAML: {problem}") from None
+        raise UsageError(f"{where}{line}: not valid YAML: {' '.join(problem.split())}") from None
     except RecursionError:
         raise UsageError(f"{where}: not valid YAML: brackets nested too deeply; a configuration needs few") from None
     except ValueError as error:  # a date, number or tag that the parser lets through to Python

@@ -58,8 +58,11 @@ def test_the_shortest_audio_has_a_transcript(recognizer: Recognizer, num_samples
     assert transcript.duration == num_samples / 16000
 
 
-def test_files_alone_and_in_batches_read_the_same(tmp_path: Path, model: AcousticModel) -> None:
+def test_files_alone_and_in_batches_read_the_same(
+    tmp_path: Path, model: AcousticModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     files = files_of(tmp_path, [0.7, 2.9, 0.1, 1.3, 0.70001, 3.1, 0.2, 1.1])
+    monkeypatch.setattr(room, "CPU_MIN_ROWS", 2)
     batched = Recognizer(model, config=RecognizerConfig(batch_seconds=5.0, pool_seconds=6.0))
     together = list(batched.transcribe_files(files))
     for file, result in zip(files, together, strict=True):
@@ -68,6 +71,17 @@ def test_files_alone_and_in_batches_read_the_same(tmp_path: Path, model: Acousti
         assert result.text == alone.text
         assert result.duration == alone.duration
         assert result.score == pytest.approx(alone.score, abs=1e-3)
+
+
+@pytest.mark.parametrize("min_rows", [1, 3])
+def test_batches_hold_every_file_once_within_the_limit(min_rows: int) -> None:
+    lengths = np.sort(np.random.default_rng(0).exponential(4.0, 200))
+    seconds = dict(enumerate(lengths.tolist()))
+    batches = list(room._batches(list(seconds), seconds, 30.0, min_rows))
+    assert [index for batch in batches for index in batch] == list(seconds)
+    assert all(len(batch) == 1 or len(batch) * seconds[batch[-1]] <= 30.0 for batch in batches)
+    assert all(len(batch) == 1 or len(batch) >= min_rows for batch in batches)
+    assert max(map(len, batches)) > 10
 
 
 def test_bad_files_yield_their_errors_in_place(tmp_path: Path, recognizer: Recognizer) -> None:

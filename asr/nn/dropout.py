@@ -15,7 +15,7 @@ class Dropout(nn.Module):
 
     def __init__(self, probability: float) -> None:
         super().__init__()
-        self.dropped = round(probability * _LEVELS)
+        self.dropped = min(round(probability * _LEVELS), _LEVELS - 1)  # something is always kept
 
     def forward(self, values: Tensor) -> Tensor:
         """Return values, some of them 0 and the rest scaled up in training; unchanged in evaluation."""
