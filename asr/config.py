@@ -17,6 +17,7 @@ from asr.errors import DataError, UsageError, did_you_mean
 
 MAX_CONFIG_BYTES = 1_000_000
 _SHORT = reprlib.Repr()  # so that a long value does not fill the screen
+_SHORT.maxlevel = 2
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 200
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from pydantic import Field
@@ -112,7 +112,7 @@ class AcousticModel(nn.Module):
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(STATE_PREFIX)}
         model_bytes = _tokenizer_bytes(tensors.pop(_TOKENIZER_TENSOR, None), where)
         tokenizer = Tokenizer.from_state(header.get("tokenizer", {}), model_bytes, where=where)
-        notes = ModelNotes(header.get("storage", "float32"), header.get("domain"), header.get("training"))
+        notes = _notes(header, where)
         with torch.device("meta"):  # no time is lost on random weights
             model = AcousticModel(config, tokenizer, notes)
         _check_tensors(model, tensors, where)
@@ -130,6 +130,23 @@ def _parse_stored(values: dict[str, Any], where: str) -> ModelConfig:
         return parse(ModelConfig, values, where=where)
     except ValueError as error:
         raise DataError(f"{error}; the model was made by another version: upgrade the toolkit") from None
+
+
+def _notes(header: dict[str, Any], where: str) -> ModelNotes:
+    notes = ModelNotes(header.get("storage", "float32"), header.get("domain"), header.get("training"))
+    sound = {
+        "storage": notes.storage in get_args(Storage),
+        "domain": notes.domain is None or _are_thresholds(notes.domain),
+        "training": notes.training is None or isinstance(notes.training, dict),
+    }
+    for key, fits in sound.items():
+        if not fits:
+            raise DataError(f"{where}: '{key}' is {str(header[key])[:80]!r} in its header: get the file again")
+    return notes
+
+
+def _are_thresholds(values: object) -> bool:
+    return isinstance(values, dict) and all(type(value) in (int, float) for value in values.values())
 
 
 def _tokenizer_bytes(tensor: Tensor | None, where: str) -> bytes:

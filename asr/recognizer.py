@@ -85,6 +85,19 @@ class Transcript:
     score: float
     warnings: tuple[str, ...] = ()
 
+    def row(self) -> dict[str, object]:
+        """Return what JSON Lines files hold of it (docs/formats.md): times in whole milliseconds."""
+        words = [
+            {
+                "word": word.word,
+                "start": round(word.start, 3),
+                "end": round(word.end, 3),
+                "confidence": round(word.confidence, 4),
+            }
+            for word in self.words
+        ]
+        return {"text": self.text, "words": words, "score": round(self.score, 4), "duration": round(self.duration, 3)}
+
 
 @dataclass(frozen=True, slots=True)
 class _Window:

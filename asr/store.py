@@ -61,7 +61,13 @@ def write_text(path: str | Path, text: str) -> None:
 
 def write_json(path: str | Path, value: Any) -> None:
     """Write one JSON document, readable by people, through a temporary file.  Raises: MachineError."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, _json_text(value, indent=2) + "\n")
+
+
+def _json_text(value: Any, indent: int | None = None) -> str:
+    """Return JSON that is UTF-8 even where a file name is not: half a surrogate pair is written as its escape."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def save(path: str | Path, tensors: Mapping[str, "Tensor"], header: Mapping[str, Any]) -> None:
@@ -72,7 +78,7 @@ def save(path: str | Path, tensors: Mapping[str, "Tensor"], header: Mapping[str,
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    text = json.dumps({"format": FORMAT_VERSION, **header}, ensure_ascii=False, allow_nan=False)
+    text = _json_text({"format": FORMAT_VERSION, **header})
     data = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with replacing(path) as temporary:
         try:

@@ -82,7 +82,7 @@ def test_configurations_are_frozen() -> None:
         ("a: 1\n---\nb: 2", ":2: not valid YAML: but found another document"),
         ("a: 2024-13-45", "not valid YAML: month must be in 1..12; put the text in quotes"),
         ("a: !!float x", "not valid YAML: could not convert string to float: 'x'; put the text in quotes"),
-        ("[" * 3000, "not valid YAML: brackets nested too deeply; a configuration needs few"),
+        ("[" * 1200, "not valid YAML: brackets nested too deeply; a configuration needs few"),
         (b"\xff\xfe", "not UTF-8 at byte 0; save the configuration as UTF-8"),
         ("#" * (MAX_CONFIG_BYTES + 1), f"{MAX_CONFIG_BYTES + 1} bytes is too long for a configuration"),
     ],
@@ -107,7 +107,7 @@ def test_long_values_are_cut(tmp_path: Path) -> None:
 
 def test_a_missing_file_is_missing_data(tmp_path: Path) -> None:
     for path in (tmp_path / "none.yaml", tmp_path):
-        with pytest.raises(DataError, match="cannot read the configuration: .*; check the path"):
+        with pytest.raises(DataError, match=r"cannot read the configuration: .*; check the path"):
             load_config(Outer, path)
 
 
@@ -181,11 +181,13 @@ def test_what_is_dumped_is_read_again(tmp_path: Path) -> None:
 @given(st.text(alphabet="ab:-[]{}&*!|>'\"%#?,.1e \n\t<", max_size=40))
 def test_any_text_is_a_configuration_or_a_usage_error(text: str) -> None:
     values: dict[str, object] = {}
+    fault = ""
     try:
         apply_override(values, f"decode.name={text}")
         parse(Outer, values, where="x")
     except UsageError as error:
-        assert "\n" not in str(error)
+        fault = str(error)
+    assert "\n" not in fault
 
 
 @pytest.mark.parametrize("path", CONFS, ids=lambda path: path.name)

@@ -1,5 +1,7 @@
 """Lengths are exact: the geometry's integers are what really comes out of the frontend and the encoder."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -49,10 +51,10 @@ def test_encoder_frames_of_every_number_of_frames(kind: str, factor: int) -> Non
 def test_one_frame_more_for_every_hop() -> None:
     geometry = FeatureConfig().geometry()
     frames = [geometry.num_frames(count) for count in range(1, 5000)]
-    steps = [later - earlier for earlier, later in zip(frames, frames[1:], strict=False)]
+    steps = [later - earlier for earlier, later in itertools.pairwise(frames)]
     assert set(steps) == {0, 1}
     rises = [index for index, step in enumerate(steps) if step]
-    assert {later - earlier for earlier, later in zip(rises, rises[1:], strict=False)} == {160}
+    assert {later - earlier for earlier, later in itertools.pairwise(rises)} == {160}
 
 
 def test_a_short_word_can_be_spelled() -> None:
@@ -68,7 +70,7 @@ def test_encoder_frames_tile_the_time_axis_and_are_centred_on_their_windows() ->
     assert geometry.subsampling == 4
     assert geometry.encoder_hop == 640
     starts = [geometry.encoder_frame_start(index) for index in range(5)]
-    assert [round(later - earlier, 9) for earlier, later in zip(starts, starts[1:], strict=False)] == [0.04] * 4
+    assert [round(later - earlier, 9) for earlier, later in itertools.pairwise(starts)] == [0.04] * 4
     # frame 0 is centred on the first window, whose middle lies 87.5 ms before the first sample
     assert starts[0] == pytest.approx(-0.0875 - 0.02)
 

@@ -5,7 +5,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,7 +46,9 @@ def run(args: argparse.Namespace) -> int:
         raise DataError(f"{args.manifest}: holds no utterances; give a manifest with at least one")
     recognizer = Recognizer.load(args.model, device=args.device)
     transcripts = _recognise(recognizer, utterances, args.manifest)
-    rows = [_row(utterance, transcript) for utterance, transcript in zip(utterances, transcripts, strict=True)]
+    rows = [
+        {"id": utterance.id, **transcript.row()} for utterance, transcript in zip(utterances, transcripts, strict=True)
+    ]
     write_text(args.out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     _write_receipt(args, recognizer, transcripts, time.monotonic() - started)
     return EXIT_DONE
@@ -73,16 +75,6 @@ def _recognise(recognizer: "Recognizer", utterances: "Sequence[Utterance]", mani
             " asr check names them all and --fix drops them"
         )
     return transcripts
-
-
-def _row(utterance: "Utterance", transcript: "Transcript") -> dict[str, object]:
-    return {
-        "id": utterance.id,
-        "text": transcript.text,
-        "words": [asdict(word) for word in transcript.words],
-        "score": transcript.score,
-        "duration": transcript.duration,
-    }
 
 
 def _write_receipt(

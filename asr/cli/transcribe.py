@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -199,20 +199,9 @@ def render(task: Task, transcript: "Transcript", style: str) -> str:
     if style == "txt":
         return transcript.text + "\n"
     if style == "json":
-        return json.dumps(_row(task, transcript), ensure_ascii=False) + "\n"
+        channel = {"channel": task.channel} if task.split else {}
+        return json.dumps({"file": task.name, **channel, **transcript.row()}, ensure_ascii=False) + "\n"
     return (to_srt if style == "srt" else to_vtt)(transcript.words, transcript.duration)
-
-
-def _row(task: Task, transcript: "Transcript") -> dict[str, object]:
-    channel = {"channel": task.channel} if task.split else {}
-    return {
-        "file": task.name,
-        **channel,
-        "text": transcript.text,
-        "words": [asdict(word) for word in transcript.words],
-        "score": transcript.score,
-        "duration": transcript.duration,
-    }
 
 
 def _say(message: str) -> None:

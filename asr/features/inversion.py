@@ -15,7 +15,7 @@ from asr.features.random import uniform
 from asr.masking import time_mask
 
 _PHASE_STREAM = 31
-_POWER_UPDATES = 30
+_POWER_UPDATES = 20
 _LEAST_WEIGHT = 1e-2  # of the windows over a sample; where they all but vanish, division would blow up rounding
 _MOST_DEEMPHASIS = 0.995  # a filter with a pole at 1 would add errors up for ever
 
@@ -30,7 +30,7 @@ def mel_energies(frontend: Frontend, features: Tensor) -> Tensor:
     """
     if frontend.config.kind == "logmel":
         return features.exp() * ~_masked(features)
-    envelope = features @ torch.linalg.pinv(frontend.cepstra)
+    envelope: Tensor = features @ torch.linalg.pinv(frontend.cepstra)
     return envelope.exp() * features.any(2, keepdim=True)
 
 
@@ -87,7 +87,7 @@ def power_spectra(energies: Tensor, mel_matrix: Tensor) -> Tensor:
     Args: mel_matrix (K, F), not negative.
     Source: Lee & Seung 2001, "Algorithms for non-negative matrix factorization", equation 5, one factor fixed.
     """
-    power = (energies @ torch.linalg.pinv(mel_matrix)).clamp_min(0)
+    power: Tensor = (energies @ torch.linalg.pinv(mel_matrix)).clamp_min(0)
     heard = mel_matrix.sum(1).clamp_min(ENERGY_FLOOR)
     power = power + 1e-3 * (energies @ mel_matrix.T) / heard  # 0 would stay 0
     for _ in range(_POWER_UPDATES):
@@ -106,20 +106,21 @@ class _Frames:
     def __init__(self, frontend: Frontend, num_frames: int, lengths: Tensor) -> None:
         bank, geometry = frontend.filterbank, frontend.geometry
         self._window, self._hop, self._fft_size = bank.povey_window, geometry.hop, bank.fft_size
-        self._edge, self._num_samples = geometry.edge, int(lengths.max())
         counts = [geometry.num_frames(int(length)) for length in lengths]
+        assert max(counts) <= num_frames, f"{max(counts)} frames are needed for the lengths, got {num_frames}"
         self.valid = time_mask(torch.tensor(counts, device=lengths.device), num_frames).unsqueeze(2)
-        spoken = time_mask(lengths, self._num_samples)
-        after = max(0, (num_frames - 1) * geometry.hop + geometry.window - geometry.edge - self._num_samples)
-        self._spoken = nn.functional.pad(spoken, (geometry.edge, after))
+        last = geometry.edge + int(lengths.max())
+        self._size = max(last, (num_frames - 1) * geometry.hop + geometry.window)
+        self._inside = slice(geometry.edge, last)
+        self._spoken = nn.functional.pad(time_mask(lengths, last - geometry.edge), (geometry.edge, self._size - last))
         weight = self._added(self._window.square() * self.valid)
         self._scale = self._spoken / weight.clamp_min(_LEAST_WEIGHT)
 
     def analyse(self, waveform: Tensor) -> Tensor:
         """Return spectra (B, T, K) of what `synthesise` returns."""
-        count = self.valid.shape[1]
-        frames = waveform.unfold(1, len(self._window), self._hop)[:, :count]
-        return torch.fft.rfft(frames * self._window, n=self._fft_size)
+        frames = waveform.unfold(1, len(self._window), self._hop)
+        spectra: Tensor = torch.fft.rfft(frames * self._window, n=self._fft_size)
+        return spectra
 
     def synthesise(self, spectra: Tensor) -> Tensor:
         """Return the waveforms whose spectra come closest, silence outside the utterances."""
@@ -128,15 +129,12 @@ class _Frames:
 
     def inside(self, waveform: Tensor) -> Tensor:
         """Return (B, S), the waveforms without their edges."""
-        first, last = self._edge, self._edge + self._num_samples
-        return (waveform * self._spoken)[:, first:last]
+        return (waveform * self._spoken)[:, self._inside]
 
     def _added(self, frames: Tensor) -> Tensor:
         """Return frames (B, T, window) added where they overlap, (B, all samples)."""
-        size = max(self._spoken.shape[1], len(self._window))
-        added = nn.functional.fold(
-            frames.transpose(1, 2), (1, size), (1, len(self._window)), stride=(1, self._hop)
-        )
+        window = frames.shape[2]
+        added = nn.functional.fold(frames.transpose(1, 2), (1, self._size), (1, window), stride=(1, self._hop))
         return added.flatten(1)
 
 

@@ -1,13 +1,36 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from asr.audio.augment import WaveformAugmentConfig, draw
 from asr.audio.files import read_audio, write_audio
 from asr.cli.main import main
+from asr.data.loader import AugmentConfig, LoaderConfig, TrainingData
 from asr.data.manifest import Utterance, read_manifest, write_manifest
+from asr.features.frontend import FeatureConfig
+from asr.features.inversion import masked_parts
+from asr.features.mixing import draw_snr_db
+from asr.model import AcousticModel, ModelConfig
+from asr.nn.encoder import EncoderConfig
 from asr.randomness import utterance_seed
+from asr.text.tokenizer import Tokenizer
+from asr.training.objective import training_features
+
+SPECTRAL = {
+    "mixing": {"probability": 0.5},
+    "spectrum": {
+        "frequency_masks": 1,
+        "time_masks_per_second": 4.0,
+        "time_width_ms": 200.0,
+        "time_share": 0.2,
+    },
+}
+SPECTRAL_SETTINGS = [
+    f"augment.{part}.{key}={value}" for part, values in SPECTRAL.items() for key, value in values.items()
+]
 
 
 @pytest.fixture
@@ -60,6 +83,95 @@ def test_limit_and_seed(manifest: Path, tmp_path: Path) -> None:
     assert names(1) != names(2)
 
 
+def augmented(manifest: Path, out: Path, *settings: str) -> list[Utterance]:
+    assert main(["augment", str(manifest), *SPECTRAL_SETTINGS, *settings, "--out", str(out)]) == 0
+    return read_manifest(out / "manifest.jsonl")
+
+
+def epoch_0(manifest: Path, normalization: str, seed: int, views: int) -> tuple[AcousticModel, torch.Tensor, list[str]]:
+    """Return a model, the features of the first epoch's one batch, and what the files should say of the mixing."""
+    tokenizer = Tokenizer.from_state({"kind": "char", "normalizer": {}, "symbols": ["<blank>", "▁", *"enosy"]})
+    config = ModelConfig(
+        features=FeatureConfig.model_validate({"normalization": normalization}),
+        encoder=EncoderConfig(subsampling_width=16, layers=1, hidden=16),
+    )
+    model, augment = AcousticModel(config, tokenizer), AugmentConfig.model_validate(SPECTRAL)
+    data = TrainingData(
+        read_manifest(manifest), tokenizer, 16000, LoaderConfig(workers=0), augment, seed=seed, views=views
+    )
+    (part,) = data.parts(0, rank=0, ranks=1)
+    batch = data[part]
+    assert batch.ids == ["utt-a", "utt-b", "utt-c"]
+    assert batch.partners is not None
+    snr_db = draw_snr_db(augment.mixing, batch.seeds[:, 0])
+    rows = batch.partners.rows.tolist()
+    mixed = [f"_mixed-snr{snr_db[row].item():.1f}dB" if row in rows else "" for row in range(3)]
+    return model, training_features(model, batch, augment)[0], mixed
+
+
+def test_spectra_are_those_of_the_first_epoch(manifest: Path, tmp_path: Path) -> None:
+    rows = augmented(manifest, tmp_path / "out", "--seed", "4")
+    _, normalised, mixed = epoch_0(manifest, "utterance", seed=4, views=1)
+    assert len(set(mixed)) > 1  # with this seed, some rows have a partner and some have none
+    frames, bands = masked_parts(normalised)
+    model, features, _ = epoch_0(manifest, "none", seed=4, views=1)
+    for row, source, index in zip(rows, read_manifest(manifest), range(3), strict=True):
+        time, band = f"_time{0.01 * int(frames[index].sum()):.2f}s", f"_bands{int(bands[index].sum())}"
+        expected = mixed[index] + (time if frames[index].any() else "") + (band if bands[index].any() else "")
+        assert row.id == f"{source.id}{expected or '_unchanged'}.spectral"
+        assert row.audio.name == row.id + ".wav"
+        assert (row.text, row.start, row.duration) == ("yes no", 0.0, 0.5)
+        waveform = torch.from_numpy(read_audio(row.audio)[0])[None]
+        heard = model.frontend.unnormalized(waveform, torch.tensor([8000]))[0][0]
+        loud = features[index] > features[index].max() - 8
+        assert (heard - features[index])[loud].abs().mean() < 0.2
+        inner = frames[index].float().unfold(0, 5, 1).amin(1).bool()  # two masked neighbours on both sides
+        assert (heard[2:-2][inner] < 6).all()  # a step of 16 bits; what sounds here is at 16 and above
+    assert frames.unfold(1, 5, 1).all(2).any()
+
+
+def test_mixing_draws_from_the_whole_manifest_whatever_the_limit(manifest: Path, tmp_path: Path) -> None:
+    everything = augmented(manifest, tmp_path / "all", "--seed", "4")
+    first = augmented(manifest, tmp_path / "one", "--seed", "4", "--limit", "1")
+    assert [row.id for row in first] == [everything[0].id]
+    assert "mixed" in first[0].id
+    assert first[0].audio.read_bytes() == everything[0].audio.read_bytes()
+
+
+def test_waveform_and_both_views_of_a_consistency_training(manifest: Path, tmp_path: Path) -> None:
+    settings = ["augment.waveform.speed_factors=[0.9]", "train.consistency=0.2", "--limit", "1"]
+    rows = augmented(manifest, tmp_path / "out", *settings)
+    assert [row.id.split("_")[-1] for row in rows] == ["speed0.9", "view1.spectral", "view2.spectral"]
+    assert all(row.id.startswith("utt-a_speed0.9") for row in rows)
+    assert {len(read_audio(row.audio)[0]) for row in rows} == {8889}
+    views = [read_audio(row.audio)[0] for row in rows[1:]]
+    assert np.abs(views[0] - views[1]).max() > 0.01
+
+
+def test_cepstra_can_be_listened_to(manifest: Path, tmp_path: Path) -> None:
+    settings = [
+        "model.features.kind=mfcc",
+        "augment.spectrum.frequency_masks=3",
+        "augment.spectrum.frequency_width=4",
+        "--limit",
+        "1",
+        "--seed",
+        "3",
+    ]
+    (row,) = augmented(manifest, tmp_path / "out", *settings)
+    assert "cepstra" in row.id
+    assert np.abs(read_audio(row.audio)[0]).max() > 0.01
+
+
+def test_an_id_too_long_for_a_file_name(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    long = manifest.parent / "long.jsonl"
+    write_manifest(long, [replace(read_manifest(manifest)[0], id="x" * 235)])
+    out = manifest.parent / "out"
+    assert main(["augment", str(long), "augment.waveform.gain_db=[-9,-9]", "--out", str(out)]) == 3
+    assert "too long for a file name" in capsys.readouterr().err
+    assert not list(out.iterdir())
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "expected"),
     [
@@ -67,6 +179,8 @@ def test_limit_and_seed(manifest: Path, tmp_path: Path) -> None:
         (["augment.waveform.gain=[0,1]"], 2, "did you mean 'gain_db'"),
         (["augment.waveform.speed_factors=[0.912]"], 2, "denominator"),
         (["train.epochs=3"], 2, "nothing to do"),
+        (["augment.mixing.snr_db=[5,10]"], 2, "nothing to do"),
+        (["augment.waveform.gain_db=[0,1]", "--seed", "-1"], 2, "--seed -1"),
         (["augment.waveform.noise_folder=/none"], 3, "no such folder"),
         (["augment.waveform.gain_db=[0,1]", "--limit", "0"], 2, "--limit"),
         (["one.yaml", "two.yaml"], 2, "one configuration file"),

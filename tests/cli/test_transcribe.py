@@ -229,3 +229,15 @@ def test_a_full_standard_output_ends_with_4(model, files) -> None:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 4
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_start_imports_only_what_is_needed(model, files) -> None:
+    """Each of these costs a tenth of a second and more before the first word."""
+    code = (
+        "import sys; from asr.cli.main import main; assert main(sys.argv[1:]) == 0;"
+        "heavy = {'torchaudio', 'lightning', 'rich', 'sympy', 'torch._dynamo', 'asr.data', 'numba', 'scipy'};"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    command = [sys.executable, "-c", code, "transcribe", "--model", str(model), str(files[0])]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

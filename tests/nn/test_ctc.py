@@ -16,11 +16,7 @@ def random_logits(rows: int, frames: int, tokens: int, seed: int = 0) -> Tensor:
 
 
 def label_sequences(num_tokens: int, longest: int) -> list[tuple[int, ...]]:
-    return [
-        labels
-        for count in range(longest + 1)
-        for labels in itertools.product(range(1, num_tokens), repeat=count)
-    ]
+    return [labels for count in range(longest + 1) for labels in itertools.product(range(1, num_tokens), repeat=count)]
 
 
 @pytest.mark.parametrize(("frames", "tokens"), [(1, 2), (2, 3), (3, 3), (4, 2), (4, 3)])

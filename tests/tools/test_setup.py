@@ -219,3 +219,11 @@ def test_tools_can_be_started() -> None:
     for name in ("tools/setup", "tools/transcribe", "tools/test", "tools/bench", ".ci/run"):
         assert os.access(ROOT / name, os.X_OK), name
         subprocess.run(["bash", "-n", ROOT / name], check=True)
+
+
+@pytest.mark.parametrize("name", ["", "nothing", "../bench", "_common"])
+def test_a_benchmark_that_is_not_there_is_exit_2_and_lists_those_that_are(name: str) -> None:
+    done = subprocess.run([ROOT / "tools" / "bench", name], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"'{name}' is no benchmark; there are: " in done.stderr
+    assert "transcribe" in done.stderr

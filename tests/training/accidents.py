@@ -1,8 +1,10 @@
 """Trainings that are killed, interrupted or run out of disk at a chosen moment, each in a forked process.
 
-    python -m tests.training.accidents '[{"arguments": [...], "accident": {"kill_after_step": 3}, "log": PATH}]'
+    python -m tests.training.accidents
 
-prints the list of [exit code (minus the signal for a killed process), seconds].  Accidents:
+reads lines {"arguments": [...], "accident": {"kill_after_step": 3}, "log": PATH} and answers each with a line
+[exit code (minus the signal for a killed process), seconds].  The processes are forked from this one, which has
+imported everything: importing takes far longer than these trainings.  Accidents:
 
     kill_after_step N          SIGKILL when optimiser step N is done, before anything is saved
     kill_while_writing N       SIGKILL when half of the bytes of the Nth checkpoint are on disk
@@ -49,8 +51,9 @@ def prepare(accident: dict[str, Any]) -> None:
     number = getattr(signal, accident.get("signal", "SIGKILL"))
     if step := accident.get("kill_after_step") or accident.get("signal_after_step"):
         before(Monitor, "on_train_batch_end", lambda args: args[1].position.step == step, number)
-    if epoch := accident.get("kill_after_validation"):
-        before(Monitor, "save_state", lambda args: args[1].position.epoch == epoch, number)
+    if kept := accident.get("kill_after_validation"):
+        at_end = {"epoch": kept, "step_in_epoch": 0}
+        before(Monitor, "save_state", lambda args: at_end.items() <= vars(args[1].position).items(), number)
     if epoch := accident.get("signal_in_epoch_end"):
         before(Monitor, "_validate", lambda args: args[0].position.epoch == epoch, number)
     if count := accident.get("kill_while_writing") or accident.get("disk_full_at"):
@@ -90,4 +93,5 @@ def half_written(count: int, *, killed: bool) -> None:
 
 
 if __name__ == "__main__":
-    json.dump([run(**job) for job in json.loads(sys.argv[1])], sys.stdout)
+    for line in sys.stdin:
+        print(json.dumps(run(**json.loads(line))), flush=True)

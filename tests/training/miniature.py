@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -144,20 +143,25 @@ class Ended:
     stderr: str
 
 
-def in_processes(jobs: Sequence[tuple[list[str], dict[str, Any]]], folder: Path) -> list[Ended]:
-    """Run `asr` once for each (arguments, accident), one after the other, each in a process of its own.
+class Processes:
+    """Runs `asr` in processes of their own, each with its accident (tests/training/accidents.py)."""
 
-    The processes are forked from one that has imported everything, as importing takes far longer than training.
-    Accidents: see tests/training/accidents.py.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    logs = [str(folder / f"{number}.log") for number in range(len(jobs))]
-    plan = [
-        {"arguments": arguments, "accident": accident, "log": log}
-        for (arguments, accident), log in zip(jobs, logs, strict=True)
-    ]
-    command = [sys.executable, "-m", "tests.training.accidents", json.dumps(plan)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
-    assert done.returncode == 0, done.stderr
-    ended = json.loads(done.stdout)
-    return [Ended(*end, Path(log).read_text("utf-8")) for end, log in zip(ended, logs, strict=True)]
+    def __init__(self) -> None:
+        command = [sys.executable, "-m", "tests.training.accidents"]
+        self.server = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __call__(self, arguments: list[str], folder: Path, **accident: Any) -> Ended:
+        """Run `asr` with the arguments, its output going to a log in `folder`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        log = folder / f"{len(list(folder.glob('*.log')))}.log"
+        job = {"arguments": arguments, "accident": accident, "log": str(log)}
+        assert self.server.stdin
+        assert self.server.stdout
+        print(json.dumps(job), file=self.server.stdin, flush=True)
+        answer = self.server.stdout.readline()
+        assert answer, "the process that starts processes has died"
+        return Ended(*json.loads(answer), log.read_text("utf-8"))
+
+    def close(self) -> None:
+        """End the process that starts processes."""
+        self.server.communicate(timeout=60)

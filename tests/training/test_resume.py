@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import torch
 from asr.cli.main import main
 from asr.store import load
 from asr.training.checkpoint import load_state
-from tests.training.miniature import ALL_ON, ROOT, Corpus, in_processes
+from tests.training.miniature import ALL_ON, ROOT, Corpus, Processes
 
 LAST = Path("checkpoints", "last.safetensors")
 SIX_EPOCHS = (*ALL_ON, "train.epochs=6", "train.checkpoint_steps=2", "train.keep_last=2")  # of 3 or 4 steps each
@@ -46,48 +47,51 @@ def rows(run: Path) -> list[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def straight(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def straight(corpus: Corpus, processes: Processes, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with everything switched on that nothing happens to."""
     folder = tmp_path_factory.mktemp("straight")
-    (ended,) = in_processes([(corpus.arguments(folder / "run", *SIX_EPOCHS), {})], folder)
+    ended = processes(corpus.arguments(folder / "run", *SIX_EPOCHS), folder)
     assert ended.code == 0, ended.stderr
     return folder / "run"
 
 
-def ends_as(straight: Path, corpus: Corpus, tmp_path: Path, accidents: list[dict[str, Any]], codes: list[int]) -> None:
-    arguments = corpus.arguments(tmp_path / "run", *SIX_EPOCHS, "--resume")
-    ended = in_processes([(arguments, accident) for accident in [*accidents, {}]], tmp_path / "logs")
-    assert [end.code for end in ended] == [*codes, 0], [end.stderr for end in ended]
-    assert_equal_runs(straight, tmp_path / "run")
-    assert not list(tmp_path.rglob("*.tmp"))
+@pytest.fixture
+def ends_as_straight(straight: Path, corpus: Corpus, processes: Processes, tmp_path: Path) -> Callable[..., None]:
+    """Check that a run which ends with `code` by one accident after the other ends as the straight one."""
+
+    def check(accidents: list[dict[str, Any]], code: int) -> None:
+        arguments = corpus.arguments(tmp_path / "run", *SIX_EPOCHS, "--resume")
+        ended = [processes(arguments, tmp_path / "logs", **accident) for accident in [*accidents, {}]]
+        assert [end.code for end in ended] == [code] * len(accidents) + [0], [end.stderr for end in ended]
+        assert_equal_runs(straight, tmp_path / "run")
+        assert not list(tmp_path.rglob("*.tmp"))
+
+    return check
 
 
 def test_killed_at_five_random_steps_and_resumed_the_weights_are_bit_equal(
-    straight: Path, corpus: Corpus, tmp_path: Path
+    straight: Path, ends_as_straight: Callable[..., None]
 ) -> None:
     steps = load_state(straight / LAST).position.step
     chosen = sorted(random.Random(steps).sample(range(1, steps + 1), 5))
-    accidents = [{"kill_after_step": step} for step in chosen]
-    ends_as(straight, corpus, tmp_path, accidents, [-signal.SIGKILL] * 5)
+    ends_as_straight([{"kill_after_step": step} for step in chosen], -signal.SIGKILL)
 
 
 def test_killed_while_a_checkpoint_is_written_and_resumed_the_weights_are_bit_equal(
-    straight: Path, corpus: Corpus, tmp_path: Path
+    ends_as_straight: Callable[..., None],
 ) -> None:
-    accidents = [{"kill_while_writing": count} for count in (1, 2, 5)]
-    ends_as(straight, corpus, tmp_path, accidents, [-signal.SIGKILL] * 3)
+    ends_as_straight([{"kill_while_writing": count} for count in (1, 2, 5)], -signal.SIGKILL)
 
 
 def test_killed_between_keeping_a_checkpoint_and_saving_the_state_resume_is_bit_equal(
-    straight: Path, corpus: Corpus, tmp_path: Path
+    ends_as_straight: Callable[..., None],
 ) -> None:
-    accidents = [{"kill_after_validation": epoch} for epoch in (2, 6)]
-    ends_as(straight, corpus, tmp_path, accidents, [-signal.SIGKILL] * 2)
+    ends_as_straight([{"kill_after_validation": epoch} for epoch in (2, 6)], -signal.SIGKILL)
 
 
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
 def test_interrupted_within_at_the_end_of_and_between_epochs_resume_is_bit_equal(
-    straight: Path, corpus: Corpus, tmp_path: Path, number: str
+    straight: Path, ends_as_straight: Callable[..., None], number: str
 ) -> None:
     first_epoch = len(corpus_plan(straight, 0))
     accidents = [
@@ -95,7 +99,7 @@ def test_interrupted_within_at_the_end_of_and_between_epochs_resume_is_bit_equal
         {"signal_after_step": first_epoch, "signal": number},
         {"signal_in_epoch_end": 3, "signal": number},
     ]
-    ends_as(straight, corpus, tmp_path, accidents, [130] * 3)
+    ends_as_straight(accidents, 130)
 
 
 def corpus_plan(run: Path, epoch: int) -> set[int]:
@@ -105,15 +109,12 @@ def corpus_plan(run: Path, epoch: int) -> set[int]:
     return set(range(starts[epoch], ends[epoch]))
 
 
-def test_four_epochs_are_two_and_resume_two(corpus: Corpus, tmp_path: Path) -> None:
+def test_four_epochs_are_two_and_resume_two(corpus: Corpus, processes: Processes, tmp_path: Path) -> None:
     four = ("train.epochs=4", "train.ema_decay=0.9", "model.encoder.dropout=0.1")
     whole, halved = corpus.arguments(tmp_path / "whole", *four), corpus.arguments(tmp_path / "halved", *four)
-    jobs: list[tuple[list[str], dict[str, Any]]] = [
-        (whole, {}),
-        (halved, {"signal_in_epoch_end": 2, "signal": "SIGINT"}),
-        ([*halved, "--resume"], {}),
-    ]
-    straight, interrupted, resumed = in_processes(jobs, tmp_path)
+    straight = processes(whole, tmp_path / "logs")
+    interrupted = processes(halved, tmp_path / "logs", signal_in_epoch_end=2, signal="SIGINT")
+    resumed = processes([*halved, "--resume"], tmp_path / "logs")
     assert (straight.code, interrupted.code, resumed.code) == (0, 130, 0)
     assert "interrupted after step 6; continue with --resume\n" in interrupted.stderr
     assert interrupted.stderr.endswith("asr train: interrupted\n")
@@ -122,10 +123,11 @@ def test_four_epochs_are_two_and_resume_two(corpus: Corpus, tmp_path: Path) -> N
 
 
 def test_resume_of_a_killed_run_doubles_no_row_of_the_log_and_counts_audio_and_time_once(
-    straight: Path, corpus: Corpus, tmp_path: Path
+    straight: Path, corpus: Corpus, processes: Processes, tmp_path: Path
 ) -> None:
     arguments = corpus.arguments(tmp_path / "run", *SIX_EPOCHS, "--resume")
-    killed, resumed = in_processes([(arguments, {"kill_after_step": 14}), (arguments, {})], tmp_path / "logs")
+    killed = processes(arguments, tmp_path / "logs", kill_after_step=14)
+    resumed = processes(arguments, tmp_path / "logs")
     assert (killed.code, resumed.code) == (-signal.SIGKILL, 0)
     told = [(row["step"], row["wer"], row["loss"], row["audio_seconds"]) for row in rows(tmp_path / "run")]
     assert told == [(row["step"], row["wer"], row["loss"], row["audio_seconds"]) for row in rows(straight)]
@@ -178,7 +180,7 @@ def test_resume_refuses_other_data_and_other_tokens(
         lines = [json.loads(line) for line in text.splitlines()]
         for line in lines:
             line["audio"] = str(corpus.folder / line["audio"])
-        lines[0]["text"] = lines[0]["text"][::-1]
+        lines[0]["text"] += "a"
         other.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
     arguments = corpus.arguments(straight, *SIX_EPOCHS, "--resume")
     arguments = [str(other) if argument == str(getattr(corpus, part)) else argument for argument in arguments]
@@ -201,7 +203,10 @@ def test_a_fresh_start_into_the_folder_of_a_run_is_refused(
     assert (straight / LAST).read_bytes() == before
 
 
-def test_a_real_process_killed_from_outside_leaves_no_worker_and_resumes(corpus: Corpus, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_real_process_killed_from_outside_leaves_no_worker_and_resumes(
+    corpus: Corpus, processes: Processes, tmp_path: Path
+) -> None:
     many = ("train.epochs=400", "train.loader.workers=2", "train.checkpoint_steps=1", "train.validate_every=400")
     run = tmp_path / "run"
     command = [sys.executable, "-m", "asr", *corpus.arguments(run, *many, valid=False)]
@@ -213,15 +218,13 @@ def test_a_real_process_killed_from_outside_leaves_no_worker_and_resumes(corpus:
     assert process.wait() == -signal.SIGKILL
     wait_until(lambda: not session_members(process.pid), 20)
     step = load_state(run / LAST).position.step
-    shorter = [*many[1:], "train.epochs=400"]
-    (resumed,) = in_processes(
-        [([*corpus.arguments(run, *shorter, valid=False), "--resume"], signal_at(step + 2))], tmp_path / "logs"
-    )
+    resumed = processes([*corpus.arguments(run, *many, valid=False), "--resume"], tmp_path, **signal_at(step + 2))
     assert resumed.code == 130, resumed.stderr
     assert f"resumed at step {step}, " in resumed.stderr
     assert load_state(run / LAST).position.step == step + 2
 
 
+@pytest.mark.slow
 def test_a_real_process_interrupted_with_workers_leaves_no_process(corpus: Corpus, tmp_path: Path) -> None:
     many = ("train.epochs=400", "train.loader.workers=2", "train.checkpoint_steps=5", "train.validate_every=400")
     run = tmp_path / "run"

@@ -13,17 +13,18 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
+from typing import Any
 from unittest import mock
 
 import torch
 from _arithmetic import PRODUCT_SIZE, product_rate, step_flop, synchronize
 from torch import Tensor
 
+from asr.masking import time_mask
 from asr.model import ModelConfig
 from asr.nn.ctc import consistency_losses, ctc_losses
 from asr.nn.encoder import Encoder, EncoderOutput
-from asr.masking import time_mask
 from asr.training import fit as fitting
 from asr.training.averaging import MovingAverage
 from asr.training.config import ExperimentConfig
@@ -150,29 +151,32 @@ class Rounds:
     device: torch.device
     warmup: int = SETTLE
     rounds: list[Round] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
 
     def measure(self, request: fitting.Request, say: Callable[[str], None]) -> list[Round]:
-        """Return the rounds of a training, which is stopped after them."""
-        modules: list[CtcTraining] = []
+        """Return the rounds of a training, which is stopped after them; its losses are in `losses`."""
+        losses, turns = self.losses, self._turns
 
         class Watched(CtcTraining):
             """The module, known to us."""
 
             def on_train_start(self) -> None:
                 super().on_train_start()
-                modules.append(self)
+                self.turns, self.turned = turns(self), self.position.step
 
-        turns: Generator[None, None, None] | None = None
+            def optimizer_step(self, *arguments: Any, **keywords: Any) -> None:
+                super().optimizer_step(*arguments, **keywords)
+                losses.append(float(self.step_loss))
 
-        def progress(done: int, total: int | None, audio_seconds: float = 0.0, note: str = "") -> None:
-            nonlocal turns
-            turns = turns or self._turns(modules[-1])
-            if next(turns, self) is self:
-                raise EnoughError
+            def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+                if self.position.step > self.turned:  # the last part of a step
+                    self.turned = self.position.step
+                    if next(self.turns, "over") == "over":
+                        raise EnoughError
 
         try:
             with mock.patch.object(fitting, "CtcTraining", Watched):
-                fitting.fit(request, say=say, progress=progress)
+                fitting.fit(request, say=say, progress=_no_progress)
         except EnoughError:
             return self.rounds
         raise AssertionError("the training ended before its measurement; give it more epochs")
@@ -250,7 +254,9 @@ def summary(rounds: Sequence[Round]) -> dict[str, object]:
     """Return the figures of some rounds: ratios as [least, median, greatest] over the rounds."""
     real = sum(item.real_seconds for item in rounds)
     products = {
-        f"arithmetic_to_{name}_product": _spread([item.flop / item.real_seconds / item.products[name] for item in rounds])
+        f"arithmetic_to_{name}_product": _spread(
+            [item.flop / item.real_seconds / item.products[name] for item in rounds]
+        )
         for name in rounds[0].products
     }
     return {
@@ -288,8 +294,14 @@ def measure(
             seed=request.seed,
             device=request.device,
         )
-        rounds = Rounds(steps, block, device, warmup).measure(placed, say)
-    return summary(rounds)
+        turns = Rounds(steps, block, device, warmup)
+        rounds = turns.measure(placed, say)
+    last = turns.losses[-max(1, len(turns.losses) // 4) :]
+    return {**summary(rounds), "steps_trained": len(turns.losses), "loss_of_last_quarter": round(fmean(last), 4)}
+
+
+def _no_progress(done: int, total: int | None, audio_seconds: float = 0.0, note: str = "") -> None:
+    pass
 
 
 def _steps(count: int) -> Iterator[None]:

@@ -31,7 +31,9 @@ def parser() -> Parser:
     )
     found.add_argument("overrides", nargs="*", metavar="key.path=value", help="over the values of conf/an4.yaml")
     found.add_argument("--corpus", type=Path, required=True, metavar="DIR", help="AN4")
-    found.add_argument("--steps", type=int, default=96, metavar="N", help="steps timed for each precision (default: 96)")
+    found.add_argument(
+        "--steps", type=int, default=96, metavar="N", help="steps timed for each precision (default: 96)"
+    )
     found.add_argument("--block", type=int, default=12, metavar="N", help="steps between turns (default: 12)")
     found.add_argument("--threads", type=int, default=0, metavar="N", help="cores to use (default: all)")
     found.add_argument("--out", type=Path, metavar="FILE", help="write the receipt")
