@@ -55,7 +55,8 @@ class AcousticModel(nn.Module):
         self.tokenizer = tokenizer
         self.notes = notes or ModelNotes()
         self.geometry = config.geometry()
-        self.frontend = Frontend(config.features)
+        with torch.device("cpu"):  # its constants are computed even where the weights are only shapes yet
+            self.frontend = Frontend(config.features)
         self.encoder = Encoder(config.encoder, config.features.num_features, tokenizer.size)
 
     @property
@@ -117,7 +118,6 @@ class AcousticModel(nn.Module):
             model = AcousticModel(config, tokenizer, notes)
         _check_tensors(model, tensors, where)
         model.load_state_dict(tensors, strict=True, assign=True)
-        _rebuild_constants(model)
         return model.eval()
 
     def with_notes(self, **changes: Any) -> ModelNotes:
@@ -173,10 +173,3 @@ def _check_tensors(model: nn.Module, tensors: dict[str, Tensor], where: str) -> 
                 f"{where}: tensor '{name}' is {tensor.dtype} where {expected[name].dtype} is needed;"
                 " the file does not fit its own description: get it again"
             )
-
-
-def _rebuild_constants(model: AcousticModel) -> None:
-    """Make the frontend's constants anew: they are no part of the file."""
-    frontend = Frontend(model.config.features)
-    frontend.load_state_dict(model.frontend.state_dict())
-    model.frontend = frontend

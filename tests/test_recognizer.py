@@ -1,6 +1,6 @@
 """From waveforms and files to transcripts: alone or in batches, whole or in windows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from asr import recognizer as room
+from asr.audio.files import read_audio
 from asr.decoding.greedy import best_paths, collapse, join_paths
+from asr.decoding.hypothesis import Word
 from asr.errors import DataError, MachineError, UsageError
 from asr.model import AcousticModel
 from asr.recognizer import AudioSource, Recognizer, RecognizerConfig, Transcript, resolve_model
@@ -278,3 +280,37 @@ def test_hundred_calls_are_as_one(recognizer: Recognizer) -> None:
     for seed in range(20):
         recognizer.transcribe(babble(0.3, seed=seed), 16000)
         assert recognizer.transcribe(waveform, 16000) == first
+
+
+# Real speech
+
+
+def _unmatched(words: Sequence[Word], others: Sequence[Word], borders: Sequence[float]) -> list[Word]:
+    """Return the words within 1 s of a border that have no equal at the same time (0.1 s) among the others."""
+    near = [word for word in words if any(word.start - 1 < border < word.end + 1 for border in borders)]
+    return [
+        word
+        for word in near
+        if not any(word.word == other.word and abs(word.start - other.start) <= 0.1 for other in others)
+    ]
+
+
+@pytest.mark.corpora
+@pytest.mark.slow
+@pytest.mark.parametrize("order", range(3))
+def test_an4_joined_reads_the_same_whole_and_in_windows(corpora: Path, order: int) -> None:
+    import kaldialign
+
+    if "an4" not in room.bundled_models():
+        pytest.skip("the bundled model an4 is not there yet")
+    files = sorted((corpora / "an4" / "wav" / "an4test_clstk").rglob("*.flac"))
+    np.random.default_rng(order).shuffle(files)
+    waveform = np.concatenate([read_audio(file)[0] for file in files])
+    model = Recognizer.load("an4").model
+    whole = Recognizer(model, config=RecognizerConfig(whole_seconds=1e6)).transcribe(waveform, 16000)
+    windowed = Recognizer(model).transcribe(waveform, 16000)
+    difference = kaldialign.edit_distance(whole.text.split(), windowed.text.split())
+    assert difference["total"] <= 1
+    borders = np.arange(30.0, whole.duration, 30.0).tolist()
+    assert _unmatched(whole.words, windowed.words, borders) == []
+    assert _unmatched(windowed.words, whole.words, borders) == []

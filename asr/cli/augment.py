@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from asr.training.config import ExperimentConfig
 
 HELP = "write augmented audio to disk, to listen to"
-_MAX_NAME_BYTES = 240  # of a file name; file systems allow 255, and a file being written has a longer one
+_MAX_NAME_BYTES = 230  # of a file name; file systems allow 255, and a file being written has a longer one
 _UNCHANGED = "unchanged"
 _EXAMPLE = "augment.waveform.gain_db=[-6,6]"
 
@@ -44,7 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", required=True, metavar="DIR", type=Path, help="folder for the audio and manifest.jsonl"
     )
-    parser.add_argument("--limit", type=int, metavar="N", help="take the first N utterances only")
+    parser.add_argument(
+        "--limit", type=int, metavar="N", help="take the first N utterances only; what is mixed in may come from all"
+    )
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="draw as epoch 0 of a training with this seed")
 
 
@@ -196,14 +198,14 @@ class _Spectra:
         batch = self._data[replace(self._part, rows=np.array([index]))]
         features, _ = training_features(self._model, batch, self._augment)
         frontend, views = self._model.frontend, batch.seeds.shape[1]
-        seeds = batch.seeds[0]
-        inverted = griffin_lim(frontend, mel_energies(frontend, features), batch.lengths.repeat(views), seeds)
+        energies, lengths = mel_energies(frontend, features), batch.lengths.repeat(views)
+        inverted = griffin_lim(frontend, energies, lengths, batch.seeds[0])
         mixed = self._mixed(batch)
         for view in range(views):
             parts = [mixed, _describe_masks(features[view : view + 1], frontend.config)]
             parts += [f"view{view + 1}"] if views > 1 else []
             waveform: Waveform = inverted[view].numpy()
-            peak = np.abs(waveform).max(initial=1)
+            peak = np.abs(waveform).max(initial=1)  # scaled down as a whole, not clipped
             yield "_".join(part for part in parts if part) or _UNCHANGED, waveform / peak
 
     def _mixed(self, batch: "Batch") -> str:

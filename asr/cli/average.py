@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asr.errors import EXIT_DONE, DataError
+from asr.errors import EXIT_DONE, DataError, UsageError
 
 if TYPE_CHECKING:
     from asr.model import AcousticModel
@@ -34,8 +34,9 @@ def run(args: argparse.Namespace) -> int:
     """Average the kept checkpoints (the last state if none was kept) and write the model."""
     from asr.training.averaging import average_models
 
-    paths = checkpoints(args.run)
-    paths = paths[-args.number :] if args.number > 0 else paths
+    if args.number < 0:
+        raise UsageError(f"--number {args.number}: give how many of the last checkpoints to average, or 0 for all")
+    paths = checkpoints(args.run)[-args.number :]  # -0 cuts nothing off
     model = average_models(paths)
     storage: Storage = args.storage
     domain = _domain(model, args.domain) if args.domain else model.notes.domain

@@ -3,15 +3,21 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from asr.config import Config
 from asr.masking import time_mask
+from asr.nn.ctc import BLANK_ID
 from asr.nn.dropout import Dropout
 from asr.nn.recurrent import BidirectionalLSTM
 from asr.nn.reversal import reversal_index
 from asr.nn.subsampling import ConvSubsampling, Kernels, VggSubsampling, strided_kernels
+
+# Training starts from nearly all blank, which CTC leaves by itself.  From an even start small corpora may end
+# with a label as the filler between words, which it does not leave (yesno: see docs/log.md).
+BLANK_BIAS = 3.0
 
 
 class EncoderConfig(Config):
@@ -67,8 +73,8 @@ class Encoder(nn.Module):
         self.layers = nn.ModuleList(BidirectionalLSTM(size, config.hidden) for size in inputs)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in inputs if config.layer_norm)
         self.dropout = Dropout(config.dropout)
-        self.output = nn.Linear(width, num_tokens)
-        self.intermediate_output = nn.Linear(width, num_tokens) if config.intermediate else None
+        self.output = _output_layer(width, num_tokens)
+        self.intermediate_output = _output_layer(width, num_tokens) if config.intermediate else None
 
     def forward(self, features: Tensor, lengths: Tensor) -> EncoderOutput:
         """Return token log-probabilities.  Args: features (B, T, F), 0 beyond lengths (B,) int64."""
@@ -86,6 +92,14 @@ class Encoder(nn.Module):
         log_probs = _log_probs(self.output(self.dropout(hidden)))
         mask = time_mask(lengths, log_probs.shape[1]).unsqueeze(2)
         return EncoderOutput(log_probs * mask, lengths, intermediate)
+
+
+def _output_layer(width: int, num_tokens: int) -> nn.Linear:
+    layer = nn.Linear(width, num_tokens)
+    with torch.no_grad():
+        layer.bias.zero_()
+        layer.bias[BLANK_ID] = BLANK_BIAS
+    return layer
 
 
 def _log_probs(logits: Tensor) -> Tensor:

@@ -38,6 +38,8 @@ def initialize_lstm(lstm: nn.LSTM) -> None:
     The forget gate's bias is 1 (Gers et al. 2000; Jozefowicz et al. 2015), so memory is kept from the start.
     torch adds two biases; the recurrent one starts at 0.
     """
+    if lstm.weight_hh_l0.is_meta:  # only a shape, to be filled from a file
+        return
     size = lstm.hidden_size
     parameters = dict(lstm.named_parameters())
     bound = 0.5 * math.sqrt(3.0 / lstm.input_size)

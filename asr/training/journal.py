@@ -54,11 +54,12 @@ class Journal:
 
 
 def _rows_until(path: Path, step: int) -> list[list[str]]:
+    """Return the rows of a log up to a step; a row that a killed process left unfinished is dropped."""
     if not path.is_file():
         return []
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.reader(file))[1:]
-    return [row for row in rows if row and row[0].isdigit() and int(row[0]) <= step]
+    whole = path.read_text("utf-8", errors="replace").rpartition("\n")[0]
+    rows = list(csv.reader(whole.splitlines()))[1:]
+    return [row for row in rows if len(row) == len(COLUMNS) and row[0].isdigit() and int(row[0]) <= step]
 
 
 def _shown(value: Any) -> Any:

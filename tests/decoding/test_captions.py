@@ -49,9 +49,7 @@ def test_text_without_spaces_is_split_in_proportion() -> None:
 
 def test_srt_and_vtt() -> None:
     words = [Word("a<b", 0.5, 2.0004, 1), Word("&", 3661.0, 3662.0, 1)]
-    assert to_srt(words, 4000.0) == (
-        "1\n00:00:00,500 --> 00:00:02,000\na<b\n\n2\n01:01:01,000 --> 01:01:02,000\n&\n"
-    )
+    assert to_srt(words, 4000.0) == ("1\n00:00:00,500 --> 00:00:02,000\na<b\n\n2\n01:01:01,000 --> 01:01:02,000\n&\n")
     assert to_vtt(words, 4000.0) == (
         "WEBVTT\n\n00:00:00.500 --> 00:00:02.000\na&lt;b\n\n01:01:01.000 --> 01:01:02.000\n&amp;\n"
     )

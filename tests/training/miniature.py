@@ -91,6 +91,7 @@ class Corpus:
 def make_corpus(folder: Path, *, num_train: int = 12, num_valid: int = 4) -> Corpus:
     """Write the corpus: utterances of 0.5 to 1.5 s, manifests, tokens and a configuration (JSON is YAML)."""
     corpus = Corpus(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(5)
     utterances = [_utterance(folder, f"u{number:02d}", random) for number in range(num_train + num_valid)]
     write_manifest(corpus.train, utterances[:num_train])

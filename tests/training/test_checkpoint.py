@@ -73,7 +73,7 @@ def test_restored_tensors_lie_where_the_optimizer_wants_them(fused: bool, step_d
 
 def test_a_checkpoint_with_a_state_is_a_model_file(tmp_path: Path) -> None:
     model, optimizer = trained(fused=True)
-    state = TrainingState(POSITION, model.state_dict(), optimizer_tensors(optimizer, model), {}, {})
+    state = TrainingState(POSITION, {}, optimizer_tensors(optimizer, model), {}, {})
     save_checkpoint(tmp_path / "c.safetensors", model, ModelNotes(), state)
     found = AcousticModel.load(tmp_path / "c.safetensors")
     assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in found.state_dict().items())

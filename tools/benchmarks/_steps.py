@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from statistics import fmean, median
@@ -72,6 +72,10 @@ class Round:
     waited: float
     bare_seconds: float
     products: dict[str, float]
+
+    def arithmetic_to(self, product: str) -> float:
+        """Return the step's FLOP per second as a share of a matrix product's."""
+        return self.flop / self.real_seconds / self.products[product]
 
 
 class BareTraining:
@@ -149,6 +153,7 @@ class Rounds:
     steps: int
     block: int
     device: torch.device
+    product_size: int = PRODUCT_SIZE
     warmup: int = SETTLE
     rounds: list[Round] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
@@ -226,7 +231,7 @@ class Rounds:
             real_seconds=real[0],
             waited=real[1],
             bare_seconds=bare_seconds,
-            products={name: product_rate(PRODUCT_SIZE, DTYPES[name], self.device) for name in sorted(names)},
+            products={name: product_rate(self.product_size, DTYPES[name], self.device) for name in sorted(names)},
         )
 
 
@@ -280,22 +285,23 @@ def summary(rounds: Sequence[Round]) -> dict[str, object]:
 
 
 def measure(
-    request: fitting.Request, *, steps: int, block: int, say: Callable[[str], None], warmup: int = SETTLE
+    request: fitting.Request,
+    *,
+    steps: int,
+    block: int,
+    say: Callable[[str], None],
+    product_size: int = PRODUCT_SIZE,
+    warmup: int = SETTLE,
 ) -> dict[str, object]:
-    """Return the `summary` of a training's first steps against bare ones; nothing is left on disk."""
-    device = torch.device(request.device)
+    """Return the `summary` of a training's first steps against bare ones; nothing is left on disk.
+
+    Args:
+        steps: timed at least, in turns of `block`.
+        warmup: steps before the first that is timed.
+    """
+    turns = Rounds(steps, block, torch.device(request.device), product_size, warmup)
     with tempfile.TemporaryDirectory(prefix="asr-bench-") as folder:
-        placed = fitting.Request(
-            experiment=request.experiment,
-            tokenizer=request.tokenizer,
-            train=request.train,
-            valid=[],
-            out=Path(folder),
-            seed=request.seed,
-            device=request.device,
-        )
-        turns = Rounds(steps, block, device, warmup)
-        rounds = turns.measure(placed, say)
+        rounds = turns.measure(replace(request, valid=[], out=Path(folder)), say)
     last = turns.losses[-max(1, len(turns.losses) // 4) :]
     return {**summary(rounds), "steps_trained": len(turns.losses), "loss_of_last_quarter": round(fmean(last), 4)}
 

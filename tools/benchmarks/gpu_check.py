@@ -17,6 +17,7 @@ Exit code: 0 all parts passed, 1 one did not, 4 there is no GPU or a package is 
 
 import argparse
 import importlib.util
+import json
 import multiprocessing
 import os
 import signal
@@ -56,6 +57,7 @@ class Scale:
         matrix_sizes: of square matrices.
         utterances: of which CPU and GPU must agree.
         steps, block: of the speed of training, for each precision.
+        product_size: of the matrices whose product they are compared with.
         bulk: how many times the recipe's batch the largest batch is.
         twins: utterances that the twin trainings of gloo and nccl see, for `twin_epochs`.
     """
@@ -64,12 +66,13 @@ class Scale:
     utterances: int = 16
     steps: int = 120
     block: int = 20
+    product_size: int = 4096
     bulk: int = 8
     twins: int = 200
     twin_epochs: int = 3
 
 
-TINY = Scale(matrix_sizes=(64,), utterances=2, steps=2, block=1, bulk=2, twins=8, twin_epochs=1)
+TINY = Scale(matrix_sizes=(64,), utterances=2, steps=2, block=1, product_size=64, bulk=2, twins=8, twin_epochs=1)
 
 
 @dataclass(frozen=True)
@@ -190,17 +193,22 @@ def training(task: Task) -> dict[str, Any]:
     scale = task.scale
     request = task.request("train", f"train.loader.workers={min(8, os.cpu_count() or 1)}")
     found: dict[str, Any] = {
-        name: measure(with_precision(request, name), steps=scale.steps, block=scale.block, say=say)
+        name: measure(
+            with_precision(request, name),
+            steps=scale.steps,
+            block=scale.block,
+            say=say,
+            product_size=scale.product_size,
+        )
         for name in ("float32", "bf16")
     }
     full, half = found["float32"], found["bf16"]
+    bulk = _bulk(with_precision(request, "bf16"), torch.device(task.device), scale)
     return {
         **found,
         "bf16_speed_to_float32": round(half["audio_seconds_per_second"] / full["audio_seconds_per_second"], 3),
         "bf16_loss_to_float32": round(half["loss_of_last_quarter"] / full["loss_of_last_quarter"], 4),
-        f"bare_with_{scale.bulk}_times_the_batch": _bulk(
-            with_precision(request, "bf16"), torch.device(task.device), scale
-        ),
+        f"bare_with_{scale.bulk}_times_the_batch": bulk,
     }
 
 
@@ -305,7 +313,7 @@ def _scores(task: Task, checkpoints: Path, started: float) -> Iterator[dict[str,
 
 def _bulk(request: "Request", device: "torch.device", scale: Scale) -> dict[str, float]:
     """Return the speed of bare steps on much larger batches than the recipe's: what the card could do."""
-    from _arithmetic import PRODUCT_SIZE, product_rate
+    from _arithmetic import product_rate
     from _steps import DTYPES, BareTraining, StepShape
 
     frames, labels = 300, 20  # 3 s an utterance, as in AN4
@@ -313,11 +321,12 @@ def _bulk(request: "Request", device: "torch.device", scale: Scale) -> dict[str,
     shape = StepShape([frames] * count, [labels] * count, 3.0 * count)
     bare = BareTraining(request.experiment, request.tokenizer.size, device)
     seconds = bare.seconds([shape] * scale.block)
+    product = product_rate(scale.product_size, DTYPES["bf16"], device, repeats=10)
     flop = scale.block * shape.flop(request.experiment.model, request.tokenizer.size, bare.views)
     return {
         "audio_seconds_per_second": round(scale.block * bare.views * shape.audio_seconds / seconds, 1),
         "tflop_per_second": round(flop / seconds / 1e12, 4),
-        "arithmetic_to_bf16_product": round(flop / seconds / product_rate(PRODUCT_SIZE, DTYPES["bf16"], device, 10), 4),
+        "arithmetic_to_bf16_product": round(flop / seconds / product, 4),
     }
 
 
@@ -366,12 +375,10 @@ def _compared(task: Task, twin: Path) -> dict[str, Any]:
         _train_twin(task, f"{twin.name}-{name}")
     runs = [twin.with_name(f"{twin.name}-{name}") for name in ("alone", "again")]
     files = [run / "checkpoints" / "last.safetensors" for run in (twin, *runs)]
-    ends = [torch.cat([values.flatten() for values in AcousticModel.load(file).parameters()]) for file in files]
+    ends = [_weights(AcousticModel.load(file)) for file in files]
     request = task.request("train")
     torch.manual_seed(request.seed)
-    start = torch.cat(
-        [p.detach().flatten() for p in AcousticModel(request.experiment.model, request.tokenizer).parameters()]
-    )
+    start = _weights(AcousticModel(request.experiment.model, request.tokenizer))
     way = float((ends[1] - start).norm())
     positions = [load_state(file).position for file in files]
     apart = float((ends[0] - ends[1]).norm()) / way
@@ -385,6 +392,13 @@ def _compared(task: Task, twin: Path) -> dict[str, Any]:
         "same_steps": same_steps,
         "same_audio": abs(positions[0].audio_seconds - positions[1].audio_seconds) < 1e-3,
     }
+
+
+def _weights(model: "AcousticModel") -> "torch.Tensor":
+    """Return all weights of a model as one vector."""
+    import torch
+
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
 
 
 def _free_port() -> int:
@@ -429,7 +443,8 @@ def check(args: argparse.Namespace) -> int:
     _require_device(args.device)
     until = time.monotonic() + args.seconds
     prepare_an4(args.corpus, args.out / "data", accept=args.accept == "published")
-    passed = [_start_part(name, min(PARTS[name][1], until - time.monotonic()), args) for name in names]
+    share = args.seconds / TOTAL_SECONDS
+    passed = [_start_part(name, min(share * PARTS[name][1], until - time.monotonic()), args) for name in names]
     say(f"tools/gpu-check: {sum(passed)} of {len(passed)} parts passed; all is in {args.out}")
     return EXIT_DONE if all(passed) else EXIT_DEFECT
 
@@ -489,8 +504,8 @@ def _start_part(name: str, seconds: float, args: argparse.Namespace) -> bool:
     why = "no time was left" if seconds <= 0 else None
     if why is None:
         code, seconds_taken = _guarded_child(_child_command(name, seconds, args), log, seconds)
-        if target.exists():
-            return code == EXIT_DONE
+        if target.exists():  # whatever happened after it was written
+            return bool(json.loads(target.read_bytes())["result"]["passed"])
         why = f"ended with exit code {code} after {seconds_taken:.0f} s: {_last_line(log)}"
         if code == -signal.SIGKILL and seconds_taken >= seconds:
             why = f"stopped after its {seconds:.0f} s: {_last_line(log)}"

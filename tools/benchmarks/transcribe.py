@@ -63,7 +63,6 @@ def bench(args: argparse.Namespace) -> int:
         folder = Path(name)
         manifests = prepare_an4(args.corpus, folder, accept=args.accept == "published")
         files = [utterance.audio for utterance in read_manifest(manifests["test"])]
-        # First of all, while this process is small: the peak of a child counts what it was forked from.
         result = _memory(files, model, folder, args.seconds)
         result |= _start_up(folder / "short.wav", model, args.rounds)
         result |= _speed(files, model, args.rounds)
@@ -167,13 +166,19 @@ def _repeated(files: Sequence[Path], rate: int) -> Iterator[Any]:
 def peak_bytes(command: Sequence[str]) -> int:
     """Return the peak memory (resident set) of a command and what it waited for.  Raises: DataError if it fails.
 
-    A process's peak starts at the size of the process that forked it, so the caller must be small.
+    A process's peak starts at the size of the one that forked it, so a small one stands in between.
     """
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    _check(command, child.returncode)
-    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    watched = subprocess.run([sys.executable, "-c", _WATCHER, *command], stdout=subprocess.PIPE, check=False)
+    _check(command, watched.returncode)
+    return int(watched.stdout) * (1 if sys.platform == "darwin" else 1024)
+
+
+_WATCHER = """\
+import resource, subprocess, sys
+code = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(code)
+"""
 
 
 def seconds_to_first_line(command: Sequence[str]) -> float:

@@ -1,0 +1,300 @@
+"""tools/bench: the arithmetic by hand, equal steps on both sides, and what a child process takes."""
+
+import json
+import os
+import sys
+import wave
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from asr.audio.files import read_audio
+from asr.config import parse
+from asr.data.loader import TrainingData
+from asr.errors import DataError, UsageError
+from asr.model import AcousticModel, ModelConfig
+from asr.nn.encoder import Encoder
+from asr.training.checkpoint import Position
+from asr.training.objective import batch_loss, training_features
+from tests.recipes.miniature import make_an4
+from tests.tiny_model import tiny_model
+from tests.tools.benchmarks import ROOT, TINY, benchmark, prepared_an4
+
+arithmetic, common, steps = benchmark("_arithmetic"), benchmark("_common"), benchmark("_steps")
+train, transcribe = benchmark("train"), benchmark("transcribe")
+
+
+@pytest.fixture(scope="module")
+def manifests(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return prepared_an4(tmp_path_factory.mktemp("an4"))
+
+
+def config(**encoder: Any) -> ModelConfig:
+    values = {"subsampling_width": 8, "layers": 1, "hidden": 4, **encoder}
+    return parse(ModelConfig, {"features": {"num_bins": 16}, "encoder": values}, where="test")
+
+
+def test_step_flop_by_hand() -> None:
+    # 2 rows of 10 frames of 16 features -> 5 -> 3 frames of width 8; 4 cells in 2 directions; 5 tokens
+    first = 2 * 5 * 3 * 16 * 8
+    second = 2 * 3 * 3 * 8 * 8
+    lstm = 2 * 3 * 2 * (4 * 4) * (8 + 4)
+    output = 2 * 3 * 8 * 5
+    assert (first, second, lstm, output) == (3840, 1152, 2304, 240)
+    forwards = list(arithmetic.forward_products(config(), 5, rows=2, frames=10))
+    assert forwards == [("convolution 1", 3840), ("convolution 2", 1152), ("lstm 1", 2304), ("output", 240)]
+    # two more products backwards, but for the first layer, whose input is data
+    assert arithmetic.step_flop(config(), 5, rows=2, frames=10) == 2 * (2 * 3840 + 3 * (1152 + 2304 + 240)) == 37536
+
+
+@pytest.mark.parametrize(
+    "encoder",
+    [
+        {},
+        {"factor": 3, "layers": 3, "hidden": 5},
+        {"factor": 1, "layers": 2, "intermediate": 1},
+        {"subsampling": "vgg"},
+        {"subsampling": "vgg", "factor": 3, "layers": 2},
+    ],
+)
+def test_forward_products_are_those_of_the_network(encoder: dict[str, Any]) -> None:
+    model = config(**encoder)
+    counted = sum(count for _, count in arithmetic.forward_products(model, 7, rows=3, frames=29))
+    assert counted == observed_products(Encoder(model.encoder, 16, 7), torch.zeros(3, 29, 16))
+
+
+def observed_products(network: nn.Module, features: torch.Tensor) -> int:
+    """Return the multiply-adds of all that the network does: each weight is used once at each output position."""
+    total = 0
+
+    def count(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: Any) -> None:
+        nonlocal total
+        weights = sum(weight.numel() for name, weight in module.named_parameters() if "weight" in name)
+        output = output[0] if isinstance(module, nn.LSTM) else output
+        widths = {nn.LSTM: -1, nn.Linear: -1, nn.Conv1d: 1, nn.Conv2d: 1}
+        total += weights * (output.numel() // output.shape[widths[type(module)]])
+
+    for module in network.modules():
+        if isinstance(module, (nn.LSTM, nn.Linear, nn.Conv1d, nn.Conv2d)):
+            module.register_forward_hook(count)
+    network.train()(features, torch.full((len(features),), features.shape[1]))
+    return total
+
+
+def request_for(manifests: dict[str, Path], *more: str) -> Any:
+    return train.recipe_request(manifests["train"], [*TINY, *more])
+
+
+@pytest.mark.parametrize(
+    "more",
+    [["train.consistency=0"], ["train.consistency=0.2"], ["model.encoder.layers=2", "model.encoder.intermediate=1"]],
+)
+def test_bare_steps_have_the_loss_of_training(manifests: dict[str, Path], more: Sequence[str]) -> None:
+    request = request_for(manifests, "model.encoder.dropout=0", "train.precision=float32", *more)
+    torch.manual_seed(3)
+    model = AcousticModel(request.experiment.model, request.tokenizer).train()
+    data, batch = first_batch(request)
+    bare = steps.BareTraining(request.experiment, request.tokenizer.size, torch.device("cpu"))
+    assert bare.views == data.views
+    bare.encoder.load_state_dict(model.encoder.state_dict())
+    features, lengths = training_features(model, batch, request.experiment.augment)
+    targets, target_lengths = batch.targets.repeat(bare.views, 1), batch.target_lengths.repeat(bare.views)
+    found = bare._loss(bare.encoder(features, lengths), targets, target_lengths)
+    expected = batch_loss(model, batch, request.experiment.train, request.experiment.augment).total
+    torch.testing.assert_close(found, expected)
+    before = bare.encoder.output.weight.clone()
+    bare.step(features, lengths, targets, target_lengths)
+    assert not torch.equal(before, bare.encoder.output.weight)
+
+
+def first_batch(request: Any) -> tuple[TrainingData, Any]:
+    data = training_data(request)
+    return data, data[data.parts(0, rank=0, ranks=1)[0]]
+
+
+def training_data(request: Any) -> TrainingData:
+    experiment = request.experiment
+    views = 2 if experiment.train.consistency else 1
+    return TrainingData(
+        request.train, request.tokenizer, 16000, experiment.train.loader, experiment.augment, seed=1, views=views
+    )
+
+
+def test_upcoming_shapes_are_those_of_the_batches(manifests: dict[str, Path]) -> None:
+    request = request_for(manifests, "train.epochs=3")
+    data = training_data(request)
+    position = Position(epoch=1, step_in_epoch=1)
+    model = AcousticModel(request.experiment.model, request.tokenizer)
+    module = SimpleNamespace(data=data, position=position, model=model, train_config=request.experiment.train)
+    shapes = list(steps.upcoming(module))
+    parts = [*data.parts(1, rank=0, ranks=1)[1:], *data.parts(2, rank=0, ranks=1)]
+    assert len(shapes) == len(parts) > 3
+    for shape, part in zip(shapes, parts, strict=True):
+        batch = data[part]
+        _, lengths = model.frontend(batch.waveform, batch.lengths)
+        # the loader orders a batch by length
+        found = sorted(zip(shape.frame_lengths, shape.target_lengths, strict=True))
+        assert found == sorted(zip(lengths.tolist(), batch.target_lengths.tolist(), strict=True))
+        assert shape.audio_seconds == pytest.approx(float(batch.lengths.sum()) / 16000)
+
+
+def test_rounds_take_equal_steps_in_the_order_real_bare_bare_real(
+    manifests: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    bare_seconds, real = steps.BareTraining.seconds, steps.Rounds._real
+
+    def seconds(self: Any, shapes: Sequence[Any]) -> float:
+        events.append(f"bare {len(shapes)}")
+        return float(bare_seconds(self, shapes))
+
+    def timed(self: Any, module: Any, count: int) -> Any:
+        events.append(f"real {count}")
+        return real(self, module, count)
+
+    monkeypatch.setattr(steps.BareTraining, "seconds", seconds)
+    monkeypatch.setattr(steps.Rounds, "_real", timed)
+    monkeypatch.setattr(steps.Rounds, "_until_border", lambda self, module: self.block)
+    result = steps.measure(
+        request_for(manifests), steps=6, block=2, say=lambda message: None, product_size=32, warmup=1
+    )
+    assert events == ["real 2", "bare 2", "bare 2", "real 2", "real 2", "bare 2"]
+    assert (result["steps"], result["rounds"], result["steps_trained"]) == (6, 3, 1 + 6 + steps.SETTLE + 1)
+    least, middle, greatest = result["speed_to_bare"]
+    assert 0 < least <= middle <= greatest
+    assert 0 <= result["waiting_share"] < 1
+    assert set(result["product_gflop_per_second"]) == {"float32", "bf16"}
+
+
+@pytest.mark.parametrize(("step", "count"), [(0, 4), (2, 4), (3, 10), (6, 7), (8, 5), (9, 4)])
+def test_a_round_goes_on_until_the_next_epoch_has_started(step: int, count: int) -> None:
+    # 12 steps an epoch, 4 a round; after the pause 6 steps pass unmeasured
+    assert steps.SETTLE == 6
+    data = SimpleNamespace(plan=lambda epoch: [None] * 12)
+    module = SimpleNamespace(data=data, position=Position(step_in_epoch=step))
+    rounds = steps.Rounds(8, 4, torch.device("cpu"))
+    assert rounds._until_border(module) == count
+
+
+def test_summary_counts_every_round() -> None:
+    rounds = [
+        steps.Round(2, 10.0, 4e9, real_seconds=2.0, waited=0.1, bare_seconds=1.0, products={"float32": 8e9}),
+        steps.Round(2, 30.0, 8e9, real_seconds=2.0, waited=0.0, bare_seconds=1.8, products={"float32": 8e9}),
+    ]
+    result = steps.summary(rounds)
+    assert result["audio_seconds_per_second"] == 10
+    assert result["speed_to_bare"] == [0.5, 0.7, 0.9]
+    assert result["speed_to_bare_in_total"] == 0.7
+    assert result["waiting_share"] == 0.025
+    assert result["arithmetic_to_float32_product"] == [0.25, 0.375, 0.5]
+    assert (result["step_gflop"], result["gflop_per_second"]) == (3, 3)
+
+
+def test_the_whole_of_bench_train(manifests: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen: list[Any] = []
+    monkeypatch.setattr(os, "sched_setaffinity", lambda process, cores: chosen.append(cores))
+    monkeypatch.setattr(steps.Rounds, "__post_init__", lambda self: setattr(self, "product_size", 32), raising=False)
+    corpus, out = manifests["train"].parents[1] / "corpus", tmp_path / "train.receipt.json"
+    arguments = ["--corpus", str(corpus), "--accept", "any", "--steps", "2", "--block", "1", "--threads", "1"]
+    monkeypatch.setattr(sys, "argv", ["train.py", *arguments, "--out", str(out), *TINY])
+    assert common.run("tools/bench train", train.parser(), train.bench) == 0
+    assert [len(cores) for cores in chosen] == [1]
+    receipt = json.loads(out.read_bytes())
+    assert receipt["command"][:2] == ["bench", "train"]
+    assert set(receipt["result"]) == {"float32", "bf16"}
+    assert "arithmetic_to_bf16_product" in receipt["result"]["bf16"]
+    assert "arithmetic_to_bf16_product" not in receipt["result"]["float32"]
+    assert receipt["config"]["train"]["loader"]["shortest_first"] is False
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--corpus", "nowhere", "--steps", "0"], 2, "--steps 0"),
+        (["--corpus", "nowhere", "--threads", "10000"], 2, "--threads 10000"),
+        (["--corpus", "nowhere"], 3, "nowhere"),
+        ([], 2, "--corpus"),
+    ],
+)
+def test_wrong_usage_is_one_line(
+    arguments: list[str], code: int, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+    monkeypatch.setattr(os, "sched_setaffinity", lambda process, cores: None)
+    assert common.run("tools/bench train", train.parser(), train.bench) == code
+    error = capsys.readouterr().err
+    assert error.startswith("tools/bench train: ")
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_joined_recording_repeats_the_files(tmp_path: Path) -> None:
+    corpus = make_an4(tmp_path / "an4", num_speakers=1)
+    files = sorted(corpus.rglob("*.flac"))
+    transcribe.join(files, tmp_path / "long.wav", 5.0)
+    with wave.open(str(tmp_path / "long.wav")) as reader:
+        assert (reader.getframerate(), reader.getnframes()) == (16000, 80000)
+        found = torch.frombuffer(bytearray(reader.readframes(80000)), dtype=torch.int16)
+    whole = torch.cat([torch.from_numpy(read_audio(file)[0]) for file in files] * 3)[:80000]
+    assert len(whole) == 80000
+    assert (found / 32767 - whole).abs().max() < 1e-4
+
+
+def test_peak_memory_is_the_command_s_and_not_that_of_its_parent() -> None:
+    # this process, with torch in it, is much larger than the first command
+    small = transcribe.peak_bytes([sys.executable, "-c", "pass"])
+    large = transcribe.peak_bytes([sys.executable, "-c", "len(bytearray(b'1') * 200_000_000)"])
+    assert small < 50_000_000
+    assert 200_000_000 < large < 250_000_000
+
+
+def test_time_to_the_first_line_is_not_the_time_to_the_end() -> None:
+    script = "import time; time.sleep(0.2); print('yes', flush=True); time.sleep(1.5)"
+    assert 0.2 < transcribe.seconds_to_first_line([sys.executable, "-c", script]) < 1.5
+
+
+@pytest.mark.parametrize("measure", ["peak_bytes", "seconds_to_first_line"])
+def test_a_command_that_fails_is_a_data_error(measure: str) -> None:
+    with pytest.raises(DataError, match="exit code 3"):
+        getattr(transcribe, measure)([sys.executable, "-c", "raise SystemExit(3)"])
+
+
+def test_a_command_without_a_line_is_a_data_error() -> None:
+    with pytest.raises(DataError, match="printed no line"):
+        transcribe.seconds_to_first_line([sys.executable, "-c", "pass"])
+
+
+@pytest.mark.slow
+def test_the_whole_of_bench_transcribe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny_model().save(tmp_path / "tiny.safetensors")
+    corpus = make_an4(tmp_path / "an4")
+    monkeypatch.setattr(os, "sched_setaffinity", lambda process, cores: None)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    out = tmp_path / "transcribe.receipt.json"
+    arguments = ["--corpus", str(corpus), "--accept", "any", "--model", str(tmp_path / "tiny.safetensors")]
+    arguments += ["--rounds", "1", "--seconds", "3", "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", ["transcribe.py", *arguments])
+    threads = torch.get_num_threads()
+    try:
+        assert common.run("tools/bench transcribe", transcribe.parser(), transcribe.bench) == 0
+    finally:
+        torch.set_num_threads(threads)
+    result = json.loads(out.read_bytes())["result"]
+    assert result["long_peak_mb"] > 50
+    assert len(result["seconds_to_first_line"]) == len(result["real_time_factor"]) == 3
+    assert result["audio_seconds"] > 0
+
+
+def test_use_cores_refuses_more_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[Any] = []
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {1, 4, 5})
+    monkeypatch.setattr(os, "sched_setaffinity", lambda process, cores: kept.append(cores))
+    assert [common.use_cores(count) for count in (0, 2)] == [3, 2]
+    assert kept == [[1, 4, 5], [1, 4]]
+    with pytest.raises(UsageError, match="3 cores"):
+        common.use_cores(4)
