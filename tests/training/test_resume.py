@@ -126,7 +126,7 @@ def test_resume_of_a_killed_run_doubles_no_row_of_the_log_and_counts_audio_and_t
     straight: Path, corpus: Corpus, processes: Processes, tmp_path: Path
 ) -> None:
     arguments = corpus.arguments(tmp_path / "run", *SIX_EPOCHS, "--resume")
-    killed = processes(arguments, tmp_path / "logs", kill_after_step=14)
+    killed = processes(arguments, tmp_path / "logs", kill_after_validation=5)  # whose row is written
     resumed = processes(arguments, tmp_path / "logs")
     assert (killed.code, resumed.code) == (-signal.SIGKILL, 0)
     told = [(row["step"], row["wer"], row["loss"], row["audio_seconds"]) for row in rows(tmp_path / "run")]
