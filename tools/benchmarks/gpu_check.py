@@ -30,8 +30,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from _common import Parser, prepare_an4, run, say, table
+from _common import prepare_an4, run, say, table
 
+from asr.cli.main import Parser
 from asr.errors import EXIT_DEFECT, EXIT_DONE, MachineError, UsageError
 
 if TYPE_CHECKING:
@@ -517,7 +518,7 @@ def _start_part(name: str, seconds: float, args: argparse.Namespace) -> bool:
 def _child_command(name: str, seconds: float, args: argparse.Namespace) -> list[str]:
     command = [sys.executable, __file__, "--part", name, "--corpus", str(args.corpus), "--out", str(args.out)]
     command += ["--seconds", f"{seconds:.1f}", "--device", args.device, *(["--tiny"] if args.tiny else [])]
-    return command + args.overrides
+    return [*command, *args.overrides]
 
 
 def _guarded_child(command: Sequence[str], log: Path, seconds: float) -> tuple[int, float]:

@@ -16,8 +16,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from _common import ROOT, Parser, prepare_an4, run, say, table, use_cores
+from _common import ROOT, prepare_an4, run, say, table, use_cores
 
+from asr.cli.main import Parser
 from asr.errors import EXIT_DONE, UsageError
 
 

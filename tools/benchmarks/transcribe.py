@@ -19,8 +19,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from _common import Parser, prepare_an4, run, say, table, use_cores
+from _common import prepare_an4, run, say, table, use_cores
 
+from asr.cli.main import Parser
 from asr.errors import EXIT_DONE, DataError, UsageError
 
 HOUR = 3600.0
