@@ -78,7 +78,7 @@ def test_every_kept_checkpoint_loads_as_a_model_and_transcribes(run: Run) -> Non
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_both_precisions_learn(run: Run, precision: str) -> None:
-    run(train__epochs=5, train__precision=precision, valid=False)
+    run(train__epochs=10, train__precision=precision, train__loader__batch_seconds=60.0, valid=False)
     losses = [float(shown[3].split("loss ")[1].split()[0]) for shown in run.shown]
     assert losses[-1] < losses[0]
 
