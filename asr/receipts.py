@@ -66,7 +66,7 @@ def collect(
     Args:
         command: the argument vector as typed (`args.command_line` in a subcommand; `sys.argv` in a script).
         config: the resolved configuration.
-        inputs: the files that were read, with paths as given; each is hashed.
+        inputs: the files that were read; each is hashed.
         result: the numbers themselves, as JSON values.
         utterances, words, audio_seconds: what was measured on.
         audio_seconds_seen: what training had consumed, every view counted, after speed perturbation.
@@ -83,7 +83,7 @@ def collect(
         host=host(),
         config=_plain(config),
         seed=seed,
-        inputs={str(path): file_hash(path) for path in inputs},
+        inputs={_from_here(str(path)): file_hash(path) for path in inputs},
         utterances=utterances,
         words=words,
         audio_seconds=audio_seconds,
@@ -195,7 +195,16 @@ def _plain(config: "Config | Mapping[str, Any] | None") -> dict[str, Any] | None
 
 
 def _published(command: Sequence[str]) -> list[str]:
-    """Return the command without the folder that its program lies in."""
+    """Return the command without the folder that its program lies in, paths as seen from the working directory."""
     program, *arguments = command
     path = Path(program)
-    return ["asr" if path.name == "__main__.py" else path.name, *arguments]
+    return ["asr" if path.name == "__main__.py" else path.name, *(_from_here(argument) for argument in arguments)]
+
+
+def _from_here(path: str) -> str:
+    """Return an absolute path below the working directory relative to it, and anything else as it is.
+
+    Receipts are published: where somebody keeps the checkout is nobody's business.
+    """
+    here = f"{Path.cwd()}/"
+    return path.removeprefix(here)

@@ -141,3 +141,17 @@ def test_installed_inside_somebody_elses_repository_has_no_commit(
 def test_no_git_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     assert receipts.checkout() == (None, None)
+
+
+def test_paths_below_the_working_directory_are_told_relative_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    inside, outside = tmp_path / "runs" / "a.jsonl", tmp_path.parent / "b.jsonl"
+    inside.parent.mkdir()
+    for path in (inside, outside):
+        path.write_text("x", encoding="utf-8")
+    command = ["asr", "score", str(inside), str(outside)]
+    receipt = receipts.collect(command, config=None, seed=None, inputs=[inside, outside], result={})
+    assert receipt.command == ["asr", "score", "runs/a.jsonl", str(outside)]
+    assert list(receipt.inputs) == ["runs/a.jsonl", str(outside)]

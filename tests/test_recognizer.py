@@ -297,6 +297,10 @@ def _unmatched(words: Sequence[Word], others: Sequence[Word], borders: Sequence[
 
 @pytest.mark.corpora
 @pytest.mark.slow
+@pytest.mark.xfail(
+    strict=True,
+    reason="the interim an4 was trained on utterances of up to 6 s only: over minutes its memory drifts (docs/log.md)",
+)
 @pytest.mark.parametrize("order", range(3))
 def test_an4_joined_reads_the_same_whole_and_in_windows(corpora: Path, order: int) -> None:
     import kaldialign
