@@ -62,7 +62,8 @@ class Monitor(Callback):
         self._step_loss = 0.0
         self._due = False  # a save that waits for the end of the epoch
         self._handlers: dict[signal.Signals, Any] = {}
-        self.interrupted = False
+        self._asked = False  # this process got a signal; it may come at any moment
+        self.interrupted = False  # all processes agree to stop after this step
 
     @contextmanager
     def stopping_on_interrupt(self) -> Iterator[None]:
@@ -76,7 +77,7 @@ class Monitor(Callback):
 
     def _catch(self, number: signal.Signals) -> None:
         def ask(signal_number: int, frame: object) -> None:
-            self.interrupted = True
+            self._asked = True
             signal.signal(number, self._handlers[number])
 
         if threading.current_thread() is not threading.main_thread():  # signals belong to the main thread
@@ -124,7 +125,7 @@ class Monitor(Callback):
             with evaluation_weights(module):
                 self._keep(module, found)
         # the other ranks know neither what the validation found nor whether Ctrl-C came meanwhile
-        told = (due and self._should_stop(module), self.interrupted, module.position.worse)
+        told = (due and self._should_stop(module), self.interrupted or self._asked, module.position.worse)
         trainer.should_stop, self.interrupted, module.position.worse = trainer.strategy.broadcast(told, src=0)
         if due or self._due or self.interrupted:
             self.save_state(trainer, module)
@@ -163,6 +164,7 @@ class Monitor(Callback):
     def _agree(self, trainer: Trainer, module: CtcTraining) -> None:
         """Sum the step's loss over the ranks, and let all of them stop if one was asked to."""
         self._step_loss, module.step_loss = module.step_loss, 0.0
+        self.interrupted = self._asked  # a signal from here on counts at the next step
         if trainer.world_size > 1:
             numbers = torch.tensor([self._step_loss, float(self.interrupted)], device=module.device)
             loss, asked = trainer.strategy.reduce(numbers, reduce_op="sum").tolist()
