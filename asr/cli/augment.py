@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from asr.audio.augment import NoiseFolder, WaveformDraw, apply, draw
-from asr.audio.files import read_audio, write_audio
+from asr.audio.files import write_audio
 from asr.audio.resample import Waveform
 from asr.data.manifest import Utterance, read_manifest, write_manifest
+from asr.data.reading import read_utterance
 from asr.errors import EXIT_DONE, DataError, UsageError, writing
 from asr.randomness import utterance_seed
 
@@ -138,14 +139,7 @@ class _Files:
                 yield self._write(utterance, "_".join(parts) or _UNCHANGED, waveform, ".spectral")
 
     def _read(self, utterance: Utterance) -> Waveform:
-        waveform, _ = read_audio(
-            utterance.audio,
-            start=utterance.start,
-            duration=utterance.duration,
-            channel=utterance.channel,
-            sample_rate=self._sample_rate,
-        )
-        return waveform
+        return read_utterance(utterance, self._sample_rate)
 
     def _write(self, utterance: Utterance, what: str, waveform: Waveform, kind: str = "") -> Utterance:
         name = f"{utterance.id}_{what}{kind}"

@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from asr.audio.augment import NoiseFolder, WaveformAugmentConfig, augment_waveform, perturbed_samples, speed_factor
-from asr.audio.files import read_audio
 from asr.config import Config
 from asr.data.manifest import Utterance
 from asr.data.plan import Indices, heaviest, plan_epoch, split_batch
+from asr.data.reading import read_utterance
 from asr.errors import DataError, InputError
 from asr.features.mixing import MixingConfig, Partners
 from asr.features.specaugment import SpecAugmentConfig
@@ -234,15 +234,7 @@ class TrainingData(Dataset[Batch]):
         return utterance_seed(self.seed, epoch, self.utterances[index].id, view)
 
     def _read(self, index: int) -> Waveform:
-        utterance = self.utterances[index]
-        waveform, _ = read_audio(
-            utterance.audio,
-            start=utterance.start,
-            duration=utterance.duration,
-            channel=utterance.channel,
-            sample_rate=self.sample_rate,
-        )
-        return waveform
+        return read_utterance(self.utterances[index], self.sample_rate)
 
     def _clean(self, index: int) -> Waveform:
         return self._cache[index] if index in self._cache else self._read(index)

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
-from asr.audio.files import read_audio
-from asr.audio.resample import Waveform
 from asr.data.manifest import Utterance
+from asr.data.reading import read_utterance
 from asr.decoding.greedy import best_paths, collapse
 from asr.model import AcousticModel
 from asr.nn.ctc import BLANK_ID
@@ -38,7 +37,7 @@ class Validator:
     def __init__(self, utterances: Sequence[Utterance], model: AcousticModel, batch_seconds: float) -> None:
         order = sorted(utterances, key=lambda utterance: utterance.duration)
         self.references = [model.tokenizer.normalizer(utterance.text or "") for utterance in order]
-        self.waveforms = [_read(utterance, model.sample_rate) for utterance in order]
+        self.waveforms = [read_utterance(utterance, model.sample_rate) for utterance in order]
         self.ids = [utterance.id for utterance in order]
         self.batch_samples = int(batch_seconds * model.sample_rate)
 
@@ -84,14 +83,3 @@ class Validator:
         rows = [torch.from_numpy(waveform) for waveform in self.waveforms[first:last]]
         lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)
         return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(device), lengths.to(device)
-
-
-def _read(utterance: Utterance, sample_rate: int) -> Waveform:
-    waveform, _ = read_audio(
-        utterance.audio,
-        start=utterance.start,
-        duration=utterance.duration,
-        channel=utterance.channel,
-        sample_rate=sample_rate,
-    )
-    return waveform
