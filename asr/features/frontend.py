@@ -102,7 +102,7 @@ class Frontend(nn.Module):
         partners: Partners | None = None,
         mixing: MixingConfig | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Return (features (B, T, F), frame_lengths (B,)); frames beyond a row's length are 0.
+        """Return (features (B, T, F), frame_lengths (B,)); frames of the edges and beyond a row's length are 0.
 
         Args:
             waveform: (B, S) float32 in [-1, 1]; samples beyond a row's length are never read.
@@ -111,8 +111,8 @@ class Frontend(nn.Module):
             partners, mixing: spectra to mix in (training only; needs seeds).
         """
         features, frame_lengths = self.unnormalized(waveform, lengths, seeds=seeds, partners=partners, mixing=mixing)
-        mask = time_mask(frame_lengths, features.shape[1])
-        return self.normalizer(features, mask) * mask.unsqueeze(2), frame_lengths
+        heard = self.heard(lengths, features.shape[1])
+        return self.normalizer(features, heard) * heard.unsqueeze(2), frame_lengths
 
     def unnormalized(
         self,
@@ -133,6 +133,17 @@ class Frontend(nn.Module):
             energies = energies.index_copy(0, partners.rows, mixed)
         features = energies.clamp_min(ENERGY_FLOOR).log()
         return (features @ self.cepstra if self.config.kind == "mfcc" else features), frame_lengths
+
+    def heard(self, lengths: Tensor, num_frames: int) -> Tensor:
+        """Return (B, num_frames) bool, True where a frame's window holds recorded samples only: not in the edges.
+
+        Args: lengths (B,) int64 samples.
+        Such frames alone are normalised and shown to the network, which sees 0 elsewhere.
+        The silence of the edges is digital: log energies of -16 among 5 to 20.  Counted in the statistics it would
+        halve the scale of what was recorded, and the more so the shorter the recording.
+        """
+        start = torch.arange(num_frames, device=lengths.device) * self.geometry.hop - self.geometry.edge
+        return (start >= 0) & (start + self.geometry.window <= lengths.unsqueeze(1))
 
     def _energies(self, waveform: Tensor, lengths: Tensor, seeds: Tensor | None) -> tuple[Tensor, Tensor]:
         edge = self.geometry.edge

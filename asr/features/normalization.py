@@ -15,9 +15,9 @@ _VARIANCE_FLOOR = 1e-5
 class Normalizer(nn.Module):
     """Shift and scale each feature dimension to mean 0 and variance 1.
 
-    utterance: over the valid frames of the utterance; cannot stream.
+    utterance: over the frames heard in the utterance; cannot stream.
     global: with the statistics of the training set, stored in the model.
-    running: over the frames so far, starting from the training set's statistics; streams exactly.
+    running: over the frames heard so far, starting from the training set's statistics; streams exactly.
     """
 
     mean: Tensor
@@ -40,14 +40,14 @@ class Normalizer(nn.Module):
         self.variance.copy_(variance.clamp_min(_VARIANCE_FLOOR))
 
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
-        """Return normalised features.  Args: features (B, T, F); mask (B, T), True = valid."""
+        """Return normalised features.  Args: features (B, T, F); mask (B, T), True = counts in the statistics."""
         if self.kind == "none":
             return features
         if self.kind == "global":
             return (features - self.mean) * torch.rsqrt(self.variance)
         if self.kind == "utterance":
             return self._over_utterance(features, mask)
-        return self._running(features)[0]
+        return self._running(features, mask)[0]
 
     def _over_utterance(self, features: Tensor, mask: Tensor) -> Tensor:
         valid = mask.unsqueeze(-1)
@@ -57,8 +57,9 @@ class Normalizer(nn.Module):
         variance = centred.square().sum(1, keepdim=True) / count
         return centred * torch.rsqrt(variance.clamp_min(_VARIANCE_FLOOR))
 
-    def _running(self, features: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def _running(self, features: Tensor, mask: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return (normalised, state); state (B, 3, F) float64 holds count, sum and sum of squares so far."""
+        counted = mask.unsqueeze(2).double()
         wide = features.double()
         if state is None:
             mean, variance = self.mean.double(), self.variance.double()
@@ -66,10 +67,9 @@ class Normalizer(nn.Module):
             state = prior.expand(len(features), -1, -1)
         if features.shape[1] == 0:  # an empty piece of a stream
             return features, state
-        steps = torch.arange(1, features.shape[1] + 1, device=features.device, dtype=torch.float64)
-        count = state[:, :1] + steps.view(1, -1, 1)
-        total = state[:, 1:2] + wide.cumsum(1)
-        squares = state[:, 2:] + wide.square().cumsum(1)
+        count = state[:, :1] + counted.cumsum(1)
+        total = state[:, 1:2] + (wide * counted).cumsum(1)
+        squares = state[:, 2:] + (wide.square() * counted).cumsum(1)
         mean = total / count
         variance = (squares / count - mean.square()).clamp_min(_VARIANCE_FLOOR)
         normalised = ((wide - mean) * torch.rsqrt(variance)).float()

@@ -390,9 +390,9 @@ def _set_statistics(model: AcousticModel, data: TrainingData) -> None:
     count, total, squares = 0, torch.zeros(()), torch.zeros(())
     seconds = 0.0
     for waveform in data.waveforms():
-        row = torch.from_numpy(waveform).unsqueeze(0)
-        features, _ = model.frontend.unnormalized(row, torch.tensor([row.shape[1]]))
-        wide = features[0].double()
+        row, length = torch.from_numpy(waveform).unsqueeze(0), torch.tensor([len(waveform)])
+        features, _ = model.frontend.unnormalized(row, length)
+        wide = features[model.frontend.heard(length, features.shape[1])].double()
         count, total, squares = count + len(wide), total + wide.sum(0), squares + wide.square().sum(0)
         seconds += len(waveform) / model.sample_rate
         if seconds > _STATISTICS_SECONDS:

@@ -3,16 +3,25 @@
 60 files of one man who says eight times yes or no in Hebrew; the file's name tells which: 1 is yes.  The corpus
 has no split of its own: Kaldi trains on the first 30 by name, lhotse on every second one, from the first.  Of
 those 30, 5 are held out as valid: the first by the SHA-256 of their names.
+
+In Kaldi's split every training file starts with no, and every test file with yes.  So each training file also
+comes without its first one to seven words, behind the silence it starts with: then a first word may be either.
 """
 
 import argparse
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
+from asr.audio.files import read_audio, write_audio
+from asr.audio.resample import Waveform
 from asr.cli.preparing import prepare_command
 from asr.data.corpus import CorpusSignature
+from asr.data.manifest import Utterance
 from asr.data.published import PublishedCorpus, held_out, whole_file, write_manifests
 from asr.errors import DataError
 
@@ -33,6 +42,10 @@ YESNO = PublishedCorpus(
 NUM_HELD_OUT = 5  # files
 _WORDS = {"0": "no", "1": "yes"}
 
+_LOUD = 0.5  # of the way from the level of the pauses to that of the vowels, in dB: above it there is a word
+_SHORTEST_PAUSE, _SHORTEST_WORD = 5, 8  # in hundredths of a second
+_SMOOTHED = 5  # hundredths of a second over which levels are averaged
+
 Split = Literal["kaldi", "lhotse"]
 
 
@@ -52,12 +65,56 @@ def prepare(corpus: Path, out: Path, *, split: Split = "kaldi", accept: bool = T
     half = len(utterances) // 2
     first, test = (utterances[:half], utterances[half:]) if split == "kaldi" else (utterances[::2], utterances[1::2])
     names = held_out([utterance.id for utterance in first], NUM_HELD_OUT)
+    train = [utterance for utterance in first if utterance.id not in names]
     manifests = {
-        "train": [utterance for utterance in first if utterance.id not in names],
+        "train": train + [cut for utterance in train for cut in later_starts(utterance, out / "cuts")],
         "valid": [utterance for utterance in first if utterance.id in names],
         "test": test,
     }
     write_manifests(out, manifests)
+
+
+def later_starts(utterance: Utterance, folder: Path) -> list[Utterance]:
+    """Return the utterance without its first one, two, ... words, each behind the silence it starts with.
+
+    The waveforms are written to `folder`.  None come of a recording whose words the level does not tell apart.
+    Raises: DataError if it cannot be read; MachineError if `folder` cannot be written.
+    """
+    waveform, rate = read_audio(utterance.audio)
+    words, spans = (utterance.text or "").split(), loud_spans(waveform, rate)
+    if len(spans) != len(words):
+        return []
+    silence = waveform[: _pause_before(spans, 0)]
+    cuts = []
+    for index in range(1, len(words)):
+        name = f"{utterance.id}-from-{index + 1}"
+        path, cut = folder / f"{name}.flac", np.concatenate([silence, waveform[_pause_before(spans, index) :]])
+        write_audio(path, cut, rate)
+        text = " ".join(words[index:])
+        cuts.append(replace(utterance, id=name, audio=path, duration=len(cut) / rate, text=text))
+    return cuts
+
+
+def loud_spans(waveform: Waveform, rate: int) -> list[tuple[int, int]]:
+    """Return (first, last + 1) sample of each stretch as loud as words, in order."""
+    step = rate // 100
+    power = np.square(waveform[: len(waveform) // step * step].reshape(-1, step), dtype=np.float64).mean(1)
+    level = 10 * np.log10(np.convolve(power, np.full(_SMOOTHED, 1 / _SMOOTHED), "same") + 1e-9)
+    pauses, vowels = np.percentile(level, [10, 98])
+    loud = level > pauses + _LOUD * (vowels - pauses)
+    borders = np.flatnonzero(np.diff(np.concatenate([[False], loud, [False]]).astype(np.int8)))
+    spans: list[tuple[int, int]] = []
+    for first, last in borders.reshape(-1, 2).tolist():
+        if spans and first - spans[-1][1] < _SHORTEST_PAUSE:
+            first = spans.pop()[0]
+        spans.append((first, last))
+    return [(first * step, last * step) for first, last in spans if last - first >= _SHORTEST_WORD]
+
+
+def _pause_before(spans: list[tuple[int, int]], index: int) -> int:
+    """Return the sample two thirds into the pause before a word, or into the silence that it starts with."""
+    before = spans[index - 1][1] if index else 0
+    return before + (spans[index][0] - before) * 2 // 3
 
 
 def _text(stem: Path) -> str:

@@ -71,10 +71,11 @@ def test_running_equals_the_plain_reference() -> None:
 @pytest.mark.parametrize("cuts", [[1], [199], [1, 2, 3, 50], list(range(1, 200)), [7, 7, 100]])
 def test_running_in_pieces_equals_whole(cuts: list[int]) -> None:
     normalizer, values = running_normalizer(), features()
-    whole, _ = normalizer._running(values)
+    mask = torch.rand(2, 200, generator=torch.Generator().manual_seed(4)) < 0.9
+    whole, _ = normalizer._running(values, mask)
     state, parts = None, []
     for first, last in itertools.pairwise([0, *cuts, 200]):
-        part, state = normalizer._running(values[:, first:last], state)
+        part, state = normalizer._running(values[:, first:last], mask[:, first:last], state)
         parts.append(part)
     torch.testing.assert_close(torch.cat(parts, 1), whole, atol=1e-6, rtol=0)
 
@@ -89,7 +90,7 @@ def test_running_never_looks_ahead() -> None:
 
 def test_running_forgets_its_start_on_long_audio() -> None:
     normalizer, values = running_normalizer(), features(20000, rows=1)
-    output, _ = normalizer._running(values)
+    output, _ = normalizer._running(values, torch.ones(1, 20000, dtype=torch.bool))
     late = output[0, 10000:]
     torch.testing.assert_close(late.mean(0), torch.zeros(5), atol=0.1, rtol=0)
     torch.testing.assert_close(late.std(0), torch.ones(5), atol=0.1, rtol=0)

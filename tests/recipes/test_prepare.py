@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asr.audio.files import read_audio
+from asr.audio.files import read_audio, write_audio
 from asr.data.manifest import Utterance, read_manifest
 from asr.errors import DataError
 from recipes.an4.prepare import prepare as prepare_an4
+from recipes.yesno.prepare import later_starts, loud_spans
 from recipes.yesno.prepare import prepare as prepare_yesno
 from tests.recipes.miniature import an4_samples, make_an4, make_yesno
 
@@ -96,11 +97,36 @@ def test_yesno_splits(tmp_path: Path) -> None:
         prepare_yesno(corpus, tmp_path / split, split=split, accept=False)
         parts = manifests(tmp_path / split)
         assert [row.id for row in parts["test"]] == test
-        assert (len(parts["train"]), len(parts["valid"])) == (5, 5)
-        assert ids(parts["train"]) | ids(parts["valid"]) | set(test) == set(names)
+        whole = [row for row in parts["train"] if "from" not in row.id]
+        assert (len(whole), len(parts["valid"])) == (5, 5)
+        assert ids(whole) | ids(parts["valid"]) | set(test) == set(names)
     for row in parts["test"]:
         assert row.text == " ".join("yes" if bit == "1" else "no" for bit in row.id.split("_"))
         assert row.language == "he"
+
+
+def test_yesno_trains_on_later_starts_too(tmp_path: Path) -> None:
+    """Otherwise all training files of Kaldi's split start with "no", and the network learns that."""
+    prepare_yesno(make_yesno(tmp_path / "waves_yesno", 20), tmp_path / "out", accept=False)
+    parts = manifests(tmp_path / "out")
+    whole = {row.id: row for row in parts["train"] if "from" not in row.id}
+    cuts = [row for row in parts["train"] if "from" in row.id]
+    assert len(cuts) == 7 * len(whole)
+    for row in cuts:
+        name, start = row.id.split("-from-")
+        words = (whole[name].text or "").split()[int(start) - 1 :]
+        assert row.text == " ".join(words)
+        waveform, rate = read_audio(row.audio)
+        assert len(waveform) == row.duration * rate
+        assert len(loud_spans(waveform, rate)) == len(words), "as many words to hear as to read"
+    assert not any("from" in row.id for row in [*parts["valid"], *parts["test"]])
+
+
+def test_yesno_keeps_a_recording_whole_whose_words_it_cannot_tell_apart(tmp_path: Path) -> None:
+    write_audio(tmp_path / "noise.wav", np.random.default_rng(1).normal(0, 0.1, 8000), 8000)
+    row = Utterance("noise", tmp_path / "noise.wav", 0.0, 1.0, text="yes no")
+    assert later_starts(row, tmp_path / "cuts") == []
+    assert not (tmp_path / "cuts").exists()
 
 
 def test_yesno_with_a_file_of_another_name(tmp_path: Path) -> None:
@@ -130,4 +156,6 @@ def test_an4_as_published(corpora: Path, tmp_path: Path) -> None:
 def test_yesno_as_published(corpora: Path, tmp_path: Path) -> None:
     prepare_yesno(corpora / "waves_yesno", tmp_path)
     parts = manifests(tmp_path)
-    assert {part: len(rows) for part, rows in parts.items()} == {"train": 25, "valid": 5, "test": 30}
+    assert {part: len(rows) for part, rows in parts.items()} == {"train": 193, "valid": 5, "test": 30}, (
+        "24 of 25 are cut"
+    )
