@@ -112,7 +112,9 @@ def _experiment(settings: Sequence[str]) -> "ExperimentConfig":
 
 def _changes_spectra(augment: "AugmentConfig") -> bool:
     spectrum = augment.spectrum
-    return augment.mixing.probability > 0 or spectrum.frequency_masks > 0 or spectrum.time_masks_per_second > 0
+    if augment.joining.probability > 0 or augment.mixing.probability > 0:
+        return True
+    return spectrum.frequency_masks > 0 or spectrum.time_masks_per_second > 0
 
 
 class _Files:
@@ -182,25 +184,26 @@ class _Spectra:
             seed=seed,
             views=2 if experiment.train.consistency else 1,
         )
-        self._part = self._data.parts(0, rank=0, ranks=1)[0]
 
     def waveforms(self, index: int) -> Iterator[tuple[str, Waveform]]:
         """Yield (what was drawn, waveform (S,) in [-1, 1]) for each view that the training has of an utterance."""
         from asr.features.inversion import griffin_lim, mel_energies
         from asr.training.objective import training_features
 
-        batch = self._data[replace(self._part, rows=np.array([index]))]
+        part = self._data.part_of(index, epoch=0)
+        batch = self._data[part]
         features, _ = training_features(self._model, batch, self._augment)
         frontend, views = self._model.frontend, batch.seeds.shape[1]
         energies, lengths = mel_energies(frontend, features), batch.lengths.repeat(views)
         inverted = griffin_lim(frontend, energies, lengths, batch.seeds[0])
-        mixed = self._mixed(batch)
+        joined = f"joined{len(part.chains[0])}" if len(part.chains[0]) > 1 else ""
+        mixed, heard = self._mixed(batch), frontend.heard(batch.lengths, features.shape[1])
         for view in range(views):
-            parts = [mixed, _describe_masks(features[view : view + 1], frontend.config)]
+            parts = [joined, mixed, _describe_masks(features[view : view + 1], heard, frontend.config)]
             parts += [f"view{view + 1}"] if views > 1 else []
             waveform: Waveform = inverted[view].numpy()
             peak = np.abs(waveform).max(initial=1)  # scaled down as a whole, not clipped
-            yield "_".join(part for part in parts if part) or _UNCHANGED, waveform / peak
+            yield "_".join(filter(None, parts)) or _UNCHANGED, waveform / peak
 
     def _mixed(self, batch: "Batch") -> str:
         from asr.features.mixing import draw_snr_db
@@ -210,12 +213,12 @@ class _Spectra:
         return f"mixed-snr{draw_snr_db(self._augment.mixing, batch.seeds[:, 0]).item():.1f}dB"
 
 
-def _describe_masks(features: "Tensor", config: "FeatureConfig") -> str:
-    """Return what is masked of (1, T, F) features, such as `time0.42s_bands14`."""
+def _describe_masks(features: "Tensor", heard: "Tensor", config: "FeatureConfig") -> str:
+    """Return what is masked of (1, T, F) features where heard (1, T), such as `time0.42s_bands14`."""
     from asr.features.inversion import masked_parts
 
     frames, dimensions = masked_parts(features)
-    seconds = int(frames.sum()) * config.samples(config.hop_ms) / config.sample_rate
+    seconds = int((frames & heard).sum()) * config.samples(config.hop_ms) / config.sample_rate
     kind = "bands" if config.kind == "logmel" else "cepstra"
     parts = [f"time{seconds:.2f}s"] if seconds else []
     parts += [f"{kind}{int(dimensions.sum())}"] if dimensions.any() else []

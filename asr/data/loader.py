@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from asr.audio.augment import NoiseFolder, WaveformAugmentConfig, augment_waveform, perturbed_samples, speed_factor
 from asr.config import Config
+from asr.data.joining import JoiningConfig, followers
 from asr.data.manifest import Utterance
 from asr.data.plan import Indices, heaviest, plan_epoch, split_batch
 from asr.data.reading import read_utterance
@@ -31,6 +32,7 @@ class AugmentConfig(Config):
     """What training does to the data; all off by default."""
 
     waveform: WaveformAugmentConfig = Field(WaveformAugmentConfig(), description="speed, gain, noise")
+    joining: JoiningConfig = Field(JoiningConfig(), description="other utterances behind it, as one longer utterance")
     mixing: MixingConfig = Field(MixingConfig(), description="other utterances' spectra mixed in")
     spectrum: SpecAugmentConfig = Field(SpecAugmentConfig(), description="masks over time and frequency")
 
@@ -51,7 +53,7 @@ class Batch:
     """One rank's part of a step.
 
     Attributes:
-        ids: utterance ids, B of them (0 for a part left empty).
+        ids: utterance ids, B of them (0 for a part left empty); joined ones as "a+b".
         waveform: (B, S) float32; lengths (B,) int64 samples.
         targets: (B, U) int64 token ids; target_lengths (B,).
         seeds: (B, views) int64 from which all randomness of the features is drawn.
@@ -97,14 +99,19 @@ class Batch:
 
 @dataclass(frozen=True)
 class _Part:
-    """What a worker needs to make one batch."""
+    """What a worker needs to make one batch: for each row an utterance and those that follow it."""
 
-    rows: Indices
+    chains: tuple[tuple[int, ...], ...]
     epoch: int
     step: int
     part: int
     global_count: int
     global_samples: int
+
+    @property
+    def rows(self) -> Indices:
+        """The utterance that each row starts with, and draws from."""
+        return np.array([chain[0] for chain in self.chains], dtype=np.int64)
 
 
 class TrainingData(Dataset[Batch]):
@@ -128,6 +135,7 @@ class TrainingData(Dataset[Batch]):
         self.sample_rate = sample_rate
         self.loader, self.augment, self.seed, self.views = loader, augment, seed, views
         self.targets = [token_ids(tokenizer, utterance) for utterance in utterances]
+        self._tokenizer = tokenizer
         lengths = [samples_from_seconds(utterance.duration, sample_rate) for utterance in utterances]
         self.num_samples = np.array(lengths, dtype=np.int64)
         folder = augment.waveform.noise_folder
@@ -145,13 +153,12 @@ class TrainingData(Dataset[Batch]):
             yield self._clean(index)
 
     def planned_samples(self, epoch: int) -> Indices:
-        """Return each utterance's samples in an epoch, after its speed perturbation."""
-        config = self.augment.waveform
-        if not config.speed_factors:
-            return self.num_samples
-        factors = [speed_factor(self._seed(index, epoch), config) for index in range(len(self.utterances))]
-        planned = [perturbed_samples(int(n), f) for n, f in zip(self.num_samples, factors, strict=True)]
-        return np.array(planned, dtype=np.int64)
+        """Return each utterance's samples in an epoch, with those that follow it, after their speed perturbation."""
+        alone = self._perturbed_samples(epoch)
+        if not self.augment.joining.probability:
+            return alone
+        chains = (self._chain(index, epoch, alone) for index in range(len(alone)))
+        return np.array([alone[list(chain)].sum() for chain in chains], dtype=np.int64)
 
     def plan(self, epoch: int) -> list[Indices]:
         """Return the global batches of an epoch."""
@@ -159,20 +166,27 @@ class TrainingData(Dataset[Batch]):
 
     def parts(self, epoch: int, *, rank: int, ranks: int, first_step: int = 0) -> list[_Part]:
         """Return what one rank works through in an epoch: `accumulate` parts for each step from `first_step`."""
-        num_samples = self.planned_samples(epoch)
+        alone, num_samples = self._perturbed_samples(epoch), self.planned_samples(epoch)
         mine = range(rank * self.loader.accumulate, (rank + 1) * self.loader.accumulate)
         parts = []
         for step, batch in enumerate(self._plan(num_samples, epoch)):
             if step >= first_step:
                 pieces = split_batch(batch, num_samples, ranks * self.loader.accumulate)
                 samples = int(num_samples[batch].sum())
-                parts += [_Part(pieces[piece], epoch, step, piece, len(batch), samples) for piece in mine]
+                for piece in mine:
+                    chains = tuple(self._chain(int(index), epoch, alone) for index in pieces[piece])
+                    parts.append(_Part(chains, epoch, step, piece, len(batch), samples))
         return parts
+
+    def part_of(self, index: int, epoch: int) -> _Part:
+        """Return an utterance of an epoch as a batch of its own."""
+        chain = self._chain(index, epoch, self._perturbed_samples(epoch))
+        return _Part((chain,), epoch, 0, 0, 1, int(self.planned_samples(epoch)[index]))
 
     def heaviest(self, *, rank: int, ranks: int) -> Iterator[Batch]:
         """Yield a rank's batches of epoch 0 that need the most memory, to be tried before step 1."""
         num_samples = self.planned_samples(0)
-        parts = [part for part in self.parts(0, rank=rank, ranks=ranks) if len(part.rows)]
+        parts = [part for part in self.parts(0, rank=rank, ranks=ranks) if part.chains]
         if parts:
             for index in heaviest([part.rows for part in parts], num_samples):
                 yield self[parts[index]]
@@ -202,13 +216,13 @@ class TrainingData(Dataset[Batch]):
 
     def __getitem__(self, part: _Part) -> Batch:
         """Return the batch of a part; an empty part gives a batch of no utterances."""
-        waveforms = [self._waveform(int(index), part.epoch) for index in part.rows]
-        targets = [self.targets[index] for index in part.rows]
+        waveforms = [np.concatenate([self._waveform(index, part.epoch) for index in chain]) for chain in part.chains]
+        targets = [self._targets(chain) for chain in part.chains]
         padded, lengths = _padded(waveforms, np.float32)
         padded_targets, target_lengths = _padded(targets, np.int64)
         seeds = [[self._seed(index, part.epoch, view) for view in range(self.views)] for index in part.rows]
         return Batch(
-            ids=[self.utterances[index].id for index in part.rows],
+            ids=["+".join(self.utterances[index].id for index in chain) for chain in part.chains],
             waveform=padded,
             lengths=lengths,
             targets=padded_targets,
@@ -232,6 +246,27 @@ class TrainingData(Dataset[Batch]):
 
     def _seed(self, index: int, epoch: int, view: int = 0) -> int:
         return utterance_seed(self.seed, epoch, self.utterances[index].id, view)
+
+    def _perturbed_samples(self, epoch: int) -> Indices:
+        """Return each utterance's own samples in an epoch, after its speed perturbation."""
+        config = self.augment.waveform
+        if not config.speed_factors:
+            return self.num_samples
+        factors = [speed_factor(self._seed(index, epoch), config) for index in range(len(self.utterances))]
+        planned = [perturbed_samples(int(n), f) for n, f in zip(self.num_samples, factors, strict=True)]
+        return np.array(planned, dtype=np.int64)
+
+    def _chain(self, index: int, epoch: int, alone: Indices) -> tuple[int, ...]:
+        """Return an utterance and those that follow it.  Args: alone: samples of each, perturbed."""
+        seed = self._seed(index, epoch)
+        return (index, *followers(seed, index, alone, self.augment.joining, self.sample_rate))
+
+    def _targets(self, chain: Sequence[int]) -> Indices:
+        if len(chain) == 1:
+            return self.targets[chain[0]]
+        between = " " if self._tokenizer.has_space else ""
+        text = between.join(self.utterances[index].text or "" for index in chain)
+        return np.array(self._tokenizer.encode(text), dtype=np.int64)
 
     def _read(self, index: int) -> Waveform:
         return read_utterance(self.utterances[index], self.sample_rate)

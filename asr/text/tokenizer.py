@@ -69,6 +69,11 @@ class Tokenizer:
         return len(self.symbols)
 
     @property
+    def has_space(self) -> bool:
+        """Whether texts may hold spaces: False for scripts without them, and where every text is one word."""
+        return " " in self._alphabet
+
+    @property
     def byte_fallback(self) -> bool:
         """Whether characters without a symbol are spelled in bytes, so that nothing is outside the alphabet."""
         return self._units is not None and len(self._units.byte_values) == 256
