@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from asr.config import Config, parse
 from asr.errors import DataError
 from asr.features.frontend import FeatureConfig, Frontend
+from asr.features.normalization import Moments
 from asr.nn.encoder import Encoder, EncoderConfig
 from asr.store import Storage, compress, load, save
 from asr.text.tokenizer import Tokenizer
@@ -64,12 +65,15 @@ class AcousticModel(nn.Module):
         """Of the waveforms it takes, in Hz."""
         return self.config.features.sample_rate
 
-    def forward(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, waveform: Tensor, lengths: Tensor, moments: Moments | None = None) -> tuple[Tensor, Tensor]:
         """Return (log_probs (B, E, V), encoder frame lengths (B,)).
 
-        Args: waveform (B, S) float32 in [-1, 1] at `sample_rate`; lengths (B,) int64 samples.
+        Args:
+            waveform: (B, S) float32 in [-1, 1] at `sample_rate`.
+            lengths: (B,) int64 samples.
+            moments: of the recording that all rows are windows of (`Frontend.moments`); None: each row's own.
         """
-        features, frame_lengths = self.frontend(waveform, lengths)
+        features, frame_lengths = self.frontend(waveform, lengths, moments=moments)
         output = self.encoder(features, frame_lengths)
         return output.log_probs, output.lengths
 

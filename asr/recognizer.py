@@ -2,7 +2,8 @@
 
 Short recordings are batched by length; long ones go in windows with context on both sides.  What the model
 says of a window's context is thrown away, the kept parts are joined frame by frame and read as one sequence,
-so no word is doubled or lost at a border, and only two numbers a frame are kept.
+so no word is doubled or lost at a border, and only two numbers a frame are kept.  A model that normalises
+features over the utterance normalises windows over the whole recording, which is then read twice.
 """
 
 import importlib.resources
@@ -28,6 +29,9 @@ from asr.errors import DataError, InputError, MachineError, UsageError, did_you_
 from asr.units import FrameGeometry, Seconds
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from asr.features.normalization import Moments
     from asr.model import AcousticModel
 
 SUFFIX = ".safetensors"
@@ -140,8 +144,7 @@ class Recognizer:
     ) -> Transcript:
         """Return the transcript of a file, or of a waveform with its sample rate.
 
-        Longer recordings than `whole_seconds` go in windows; models that normalise features over the
-        utterance then normalise over each window.
+        Longer recordings than `whole_seconds` go in windows.
 
         Args:
             audio: a path, or (S,) floats in [-1, 1].
@@ -239,45 +242,67 @@ class Recognizer:
         whole_file = source.start == 0 and source.duration is None
         if whole_file and info.duration > self.config.whole_seconds:
             block_seconds = self.config.window_seconds
-            blocks = open_blocks(source.path, block_seconds, self.model.sample_rate, source.channel)
-            return self._transcribe_blocks(blocks, hear)
+            return self._transcribe_blocks(
+                lambda: open_blocks(source.path, block_seconds, self.model.sample_rate, source.channel), hear
+            )
         return self._transcribe_waveform(self._read_source(source), hear)
 
     def _transcribe_waveform(self, waveform: Waveform, hear: Callable[[float], None]) -> Transcript:
         duration = len(waveform) / self.model.sample_rate
         if duration > self.config.whole_seconds:
-            return self._transcribe_blocks(iter([waveform]), hear)
+            step = int(self.config.window_seconds * self.model.sample_rate) + 1
+            pieces = [waveform[first : first + step] for first in range(0, len(waveform), step)]
+            return self._transcribe_blocks(lambda: iter(pieces), hear)
         (path,) = self._paths([waveform])
         hear(duration)
         return self._transcript(path, duration)
 
-    def _transcribe_blocks(self, blocks: Iterator[Waveform], hear: Callable[[float], None]) -> Transcript:
+    def _transcribe_blocks(
+        self, open_again: Callable[[], Iterator[Waveform]], hear: Callable[[float], None]
+    ) -> Transcript:
         """Return the transcript of consecutive blocks; memory holds a few windows and two numbers a frame."""
-        counted = _Counted(blocks)
+        moments = self._moments(open_again()) if self.model.frontend.normalizer.kind == "utterance" else None
+        counted = _Counted(open_again())
         parts: list[FramePath] = []
         seconds_heard = 0.0
         windows = _prefetched(_windows(counted, self.model.geometry, self.config))
         while batch := list(islice(windows, self.config.window_batch)):
-            paths = self._paths([window.waveform for window in batch])
+            paths = self._paths([window.waveform for window in batch], moments)
             parts += [_kept(path, window) for path, window in zip(paths, batch, strict=True)]
             before, seconds_heard = seconds_heard, counted.num_samples / self.model.sample_rate
             hear(seconds_heard - before)
         return self._transcript(join_paths(parts), counted.num_samples / self.model.sample_rate)
 
-    def _paths(self, waveforms: Sequence[Waveform]) -> list[FramePath]:
+    def _paths(self, waveforms: Sequence[Waveform], moments: "Moments | None" = None) -> list[FramePath]:
         """Return the best path of each waveform, computed as one batch."""
         import torch
 
         if not waveforms:
             return []
+        with torch.inference_mode():
+            log_probs, frames = self.model(*self._batch(waveforms), moments)
+            return best_paths(log_probs, frames)
+
+    def _moments(self, blocks: Iterator[Waveform]) -> "Moments | None":
+        """Return the moments of a recording's features, but for the few frames across two blocks."""
+        import torch
+
+        found = None
+        for block in _prefetched(blocks):
+            with torch.inference_mode():
+                moments = self.model.frontend.moments(*self._batch([block]))
+            found = moments if found is None else found + moments
+        return found
+
+    def _batch(self, waveforms: Sequence[Waveform]) -> "tuple[Tensor, Tensor]":
+        """Return (waveform (B, S), lengths (B,)) on the device."""
+        import torch
+
         lengths = [len(waveform) for waveform in waveforms]
         padded = np.zeros((len(waveforms), max(lengths)), np.float32)
         for row, waveform in zip(padded, waveforms, strict=True):
             row[: len(waveform)] = waveform
-        with torch.inference_mode():
-            batch = torch.from_numpy(padded).to(self.device)
-            log_probs, frames = self.model(batch, torch.tensor(lengths, device=self.device))
-            return best_paths(log_probs, frames)
+        return torch.from_numpy(padded).to(self.device), torch.tensor(lengths, device=self.device)
 
     def _transcript(self, path: FramePath, duration: Seconds) -> Transcript:
         hypothesis = hypothesis_from_path(path, self.model.tokenizer, self.model.geometry, duration)

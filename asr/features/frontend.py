@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from asr.config import Config
 from asr.features.filterbank import ENERGY_FLOOR, INT16_SCALE, MelFilterBank, cepstral_matrix
 from asr.features.mixing import MixingConfig, Partners, draw_snr_db, mix
-from asr.features.normalization import Normalization, Normalizer
+from asr.features.normalization import Moments, Normalization, Normalizer
 from asr.features.random import normal
 from asr.masking import time_mask
 from asr.units import FrameGeometry
@@ -101,6 +101,7 @@ class Frontend(nn.Module):
         seeds: Tensor | None = None,
         partners: Partners | None = None,
         mixing: MixingConfig | None = None,
+        moments: Moments | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return (features (B, T, F), frame_lengths (B,)); frames of the edges and beyond a row's length are 0.
 
@@ -109,10 +110,17 @@ class Frontend(nn.Module):
             lengths: (B,) int64 samples.
             seeds: (B,) int64; given in training only, they turn dither on.
             partners, mixing: spectra to mix in (training only; needs seeds).
+            moments: of the recording that all rows are pieces of; see `Normalizer`.
         """
         features, frame_lengths = self.unnormalized(waveform, lengths, seeds=seeds, partners=partners, mixing=mixing)
         heard = self.heard(lengths, features.shape[1])
-        return self.normalizer(features, heard) * heard.unsqueeze(2), frame_lengths
+        normalised = self.normalizer(features, heard, moments)
+        return torch.where(heard.unsqueeze(2), normalised, 0), frame_lengths
+
+    def moments(self, waveform: Tensor, lengths: Tensor) -> Moments:
+        """Return the moments of all frames heard in a batch; arguments as `forward`."""
+        features, _ = self.unnormalized(waveform, lengths)
+        return Moments.of(features[self.heard(lengths, features.shape[1])])
 
     def unnormalized(
         self,

@@ -1,5 +1,6 @@
 """Normalisation of features over time: none, per utterance, global, or running (the one that can stream)."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -10,6 +11,39 @@ Normalization = Literal["none", "utterance", "global", "running"]
 # A running estimate starts from the statistics of the training set, weighted as this many frames (1 s at 10 ms).
 PRIOR_FRAMES = 100.0
 _VARIANCE_FLOOR = 1e-5
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Sums over frames, from which mean and variance follow; those of parts add up.
+
+    Attributes:
+        count: frames.
+        total, squares: (F,) float64, the sums of the features and of their squares.
+    """
+
+    count: int
+    total: Tensor
+    squares: Tensor
+
+    @staticmethod
+    def of(features: Tensor) -> "Moments":
+        """Return the moments of frames (N, F)."""
+        wide = features.double()
+        return Moments(len(wide), wide.sum(0), wide.square().sum(0))
+
+    def __add__(self, other: "Moments") -> "Moments":
+        return Moments(self.count + other.count, self.total + other.total, self.squares + other.squares)
+
+    @property
+    def mean(self) -> Tensor:
+        """Return the mean (F,) float64; 0 of no frames."""
+        return self.total / max(1, self.count)
+
+    @property
+    def variance(self) -> Tensor:
+        """Return the variance (F,) float64; 0 of no frames."""
+        return self.squares / max(1, self.count) - self.mean.square()
 
 
 class Normalizer(nn.Module):
@@ -39,12 +73,21 @@ class Normalizer(nn.Module):
         self.mean.copy_(mean)
         self.variance.copy_(variance.clamp_min(_VARIANCE_FLOOR))
 
-    def forward(self, features: Tensor, mask: Tensor) -> Tensor:
-        """Return normalised features.  Args: features (B, T, F); mask (B, T), True = counts in the statistics."""
+    def forward(self, features: Tensor, mask: Tensor, moments: Moments | None = None) -> Tensor:
+        """Return normalised features.
+
+        Args:
+            features: (B, T, F).
+            mask: (B, T), True = counts in the statistics.
+            moments: of the recording that all rows are pieces of, in place of each row's own (utterance only).
+        """
         if self.kind == "none":
             return features
         if self.kind == "global":
             return (features - self.mean) * torch.rsqrt(self.variance)
+        if self.kind == "utterance" and moments is not None:
+            scale = torch.rsqrt(moments.variance.clamp_min(_VARIANCE_FLOOR))
+            return ((features - moments.mean) * scale).float()
         if self.kind == "utterance":
             return self._over_utterance(features, mask)
         return self._running(features, mask)[0]

@@ -22,6 +22,7 @@ from asr.config import dump_yaml
 from asr.data.loader import AugmentConfig, TrainingData, token_ids
 from asr.data.manifest import Utterance
 from asr.errors import EXIT_DATA, EXIT_MACHINE, EXIT_USAGE, DataError, MachineError, UsageError, writing
+from asr.features.normalization import Moments
 from asr.model import AcousticModel
 from asr.nn.ctc import frames_needed
 from asr.receipts import cores
@@ -387,18 +388,15 @@ def _set_statistics(model: AcousticModel, data: TrainingData) -> None:
     """Give a global or running normaliser the mean and variance of up to an hour of training data."""
     if not model.frontend.normalizer.needs_statistics:
         return
-    count, total, squares = 0, torch.zeros(()), torch.zeros(())
-    seconds = 0.0
+    found: Moments | None = None
     for waveform in data.waveforms():
-        row, length = torch.from_numpy(waveform).unsqueeze(0), torch.tensor([len(waveform)])
-        features, _ = model.frontend.unnormalized(row, length)
-        wide = features[model.frontend.heard(length, features.shape[1])].double()
-        count, total, squares = count + len(wide), total + wide.sum(0), squares + wide.square().sum(0)
-        seconds += len(waveform) / model.sample_rate
-        if seconds > _STATISTICS_SECONDS:
+        row = torch.from_numpy(waveform).unsqueeze(0)
+        moments = model.frontend.moments(row, torch.tensor([row.shape[1]]))
+        found = moments if found is None else found + moments
+        if found.count * model.config.features.hop_ms / 1000 > _STATISTICS_SECONDS:
             break
-    mean = total / count
-    model.frontend.normalizer.set_statistics(mean, squares / count - mean.square())
+    if found is not None:
+        model.frontend.normalizer.set_statistics(found.mean, found.variance)
 
 
 def _train(

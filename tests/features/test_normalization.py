@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from asr.features.normalization import PRIOR_FRAMES, Normalizer
+from asr.features.normalization import PRIOR_FRAMES, Moments, Normalizer
 from asr.masking import time_mask
 from tests.oracles.running import running
 
@@ -94,3 +94,18 @@ def test_running_forgets_its_start_on_long_audio() -> None:
     late = output[0, 10000:]
     torch.testing.assert_close(late.mean(0), torch.zeros(5), atol=0.1, rtol=0)
     torch.testing.assert_close(late.std(0), torch.ones(5), atol=0.1, rtol=0)
+
+
+def test_moments_of_parts_are_those_of_the_whole() -> None:
+    values = features().flatten(0, 1) * 3 - 7
+    parts = Moments.of(values[:37]) + Moments.of(values[37:200]) + Moments.of(values[200:])
+    torch.testing.assert_close(parts.mean, values.double().mean(0))
+    torch.testing.assert_close(parts.variance, values.double().var(0, unbiased=False))
+
+
+def test_a_piece_is_normalised_as_in_its_recording() -> None:
+    values, mask = features(), torch.ones(2, 200, dtype=torch.bool)
+    normalizer = Normalizer("utterance", 5)
+    whole = normalizer(values[:1], mask[:1])
+    piece = normalizer(values[:1, 50:90], mask[:1, 50:90], Moments.of(values[0]))
+    torch.testing.assert_close(piece, whole[:, 50:90], atol=1e-5, rtol=1e-5)
