@@ -8,7 +8,7 @@
 # A NAME such as decode.test is a part of the stage decode.  COMMAND is `asr ...`, `python FILE.py ...`, or a
 # function (then --code says what it runs).  OPTIONS, and what makes a stage run again: asr/stamps.py.
 
-stages=(prepare check tokens train average decode score)
+stages=(prepare tokens check train average decode score)
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 recipe='' config='' # config: conf/NAME.yaml, from the root, which becomes the working directory
 corpus='' out='' seed=1 start=${stages[0]} stop=${stages[-1]}
@@ -114,14 +114,16 @@ stage() { # NAME [--input PATH]... [--output PATH]... [--state DIR] [--code FILE
 
 model_stages() { # TRAIN.jsonl OPTIONS_OF_ASR_TOKENS...
     local train=$1 valid=$out/data/valid.jsonl tokens=$out/tokens.json model=$out/model.safetensors part
-    stage check --input "$config" --input "$corpus" --input "$train" --input "$valid" --input "$out/data/test.jsonl" \
-        --output "$out/data/check.json" --code asr/cli/check.py -- check_data "$train" "$valid" "$out/data/test.jsonl"
     stage tokens --input "$train" --output "$tokens" -- asr tokens "$train" "${@:2}" --out "$tokens"
+    stage check --input "$config" --input "$corpus" --input "$tokens" --input "$train" --input "$valid" \
+        --input "$out/data/test.jsonl" --output "$out/data/check.txt" --code asr/cli/check.py \
+        -- check_data --tokens "$tokens" "$train" "$valid" "$out/data/test.jsonl"
     stage train --input "$config" --input "$corpus" --input "$train" --input "$valid" --input "$tokens" \
         --output "$out/checkpoints" --output "$out/train.receipt.json" --state "$out/checkpoints" \
         -- asr train "$config" "${overrides[@]}" --train "$train" --valid "$valid" --tokens "$tokens" --out "$out" \
         --seed "$seed"
-    stage average --input "$out/checkpoints" --output "$model" -- asr average "$out" --out "$model"
+    stage average --input "$out/checkpoints" --input "$corpus" --input "$valid" --output "$model" \
+        -- asr average "$out" --domain "$valid" --out "$model"
     for part in valid test; do
         stage "decode.$part" --input "$model" --input "$corpus" --input "$out/data/$part.jsonl" \
             --output "$out/$part.hyp.jsonl" \
@@ -134,8 +136,7 @@ model_stages() { # TRAIN.jsonl OPTIONS_OF_ASR_TOKENS...
     done
 }
 
-check_data() { # MANIFESTS: the report for people on the terminal, for programs in data/check.json
-    asr check --config "$config" "$@"
-    asr check --config "$config" --json "$@" >"$out/data/check.json.tmp" 2>/dev/null
-    mv "$out/data/check.json.tmp" "$out/data/check.json"
+check_data() { # OPTIONS AND MANIFESTS: the report on the terminal, and in data/check.txt
+    asr check --config "$config" "$@" | tee "$out/data/check.txt.tmp"
+    mv "$out/data/check.txt.tmp" "$out/data/check.txt"
 }

@@ -15,3 +15,12 @@ stage prepare --input "$corpus" --output "$data/train.jsonl" --output "$data/tra
     -- python recipes/an4/prepare.py --corpus "$corpus" --out "$data" \
     --accept "${extra[accept]}" "${download[@]}"
 model_stages "$data/${extra[train]}.jsonl" --kind char --case lower
+
+# the same model with its matrices as int8: the file that comes with the project is this one, of seed 1
+small=$out/an4-int8.safetensors
+stage average.int8 --input "$out/model.safetensors" --output "$small" \
+    -- asr average "$out/model.safetensors" --storage int8 --out "$small"
+stage decode.int8 --input "$small" --input "$corpus" --input "$data/test.jsonl" --output "$out/test-int8.hyp.jsonl" \
+    -- asr decode "$data/test.jsonl" --model "$small" --out "$out/test-int8.hyp.jsonl"
+stage score.int8 --input "$data/test.jsonl" --input "$out/test-int8.hyp.jsonl" --output "$out/test-int8.score.json" \
+    -- asr score "$data/test.jsonl" "$out/test-int8.hyp.jsonl" --case lower --out "$out/test-int8.score.json"

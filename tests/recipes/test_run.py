@@ -13,7 +13,7 @@ import pytest
 from tests.recipes.miniature import make_an4, make_yesno
 
 ROOT = Path(__file__).resolve().parents[2]
-STAGES = ["check", "check", "tokens", "train", "average", "decode", "decode", "score", "score"]
+STAGES = ["tokens", "check", "train", "average", "decode", "decode", "score", "score"]
 
 # Stands for `asr`: writes down how it was called and makes what the real one makes.
 ASR = """#!/usr/bin/env bash
@@ -88,10 +88,12 @@ def test_all_stages_then_none(checkout: Checkout) -> None:
     calls = checkout.run("--seed", "7", "train.epochs=3")
     assert [call.split()[0] for call in calls] == STAGES
     run = checkout.root / "runs" / "yesno"
-    assert calls[3] == (
+    assert calls[2] == (
         f"train conf/yesno.yaml train.epochs=3 --train {run}/data/train.jsonl --valid {run}/data/valid.jsonl "
         f"--tokens {run}/tokens.json --out {run} --seed 7"
     )
+    assert calls[3] == f"average {run} --domain {run}/data/valid.jsonl --out {run}/model.safetensors"
+    assert (run / "data" / "check.txt").read_text() == "{}\n", "the report is kept"
     stamps = {file.stem: json.loads(file.read_text()) for file in (run / "stages").glob("*.json")}
     assert stamps.keys() == {
         "prepare", "check", "tokens", "train", "average", "decode.valid", "decode.test", "score.valid", "score.test"
@@ -110,7 +112,7 @@ def test_a_change_repeats_what_depends_on_it_and_nothing_else(checkout: Checkout
     assert checkout.ran() == ["average", "score", "score"], "the false average is the same again, so none decodes"
     checkout.write("conf/yesno.yaml", "model: {more: 1}\n")
     done = checkout.start("--corpus", "corpora/yesno", "--accept", "any", "--seed", "2", "--stop", "train")
-    assert [call.split()[0] for call in checkout.calls()] == ["check", "check", "train"]
+    assert [call.split()[0] for call in checkout.calls()] == ["check", "train"]
     assert "train: starting; its command changed: '1' is now '2' and 1 more; what was there is now" in done.stderr
     assert "--resume" not in checkout.calls()[-1], "not from checkpoints of another configuration"
 
@@ -122,7 +124,7 @@ def test_kill_during_training_is_resumed(checkout: Checkout) -> None:
     calls = checkout.run()
     assert calls[0].startswith("train")
     assert calls[0].endswith("--resume")
-    assert [call.split()[0] for call in calls] == STAGES[3:]
+    assert [call.split()[0] for call in calls] == STAGES[2:]
 
 
 def test_a_failing_stage_ends_the_run_with_its_exit_code_and_is_taken_up_again(checkout: Checkout) -> None:
@@ -131,11 +133,11 @@ def test_a_failing_stage_ends_the_run_with_its_exit_code_and_is_taken_up_again(c
     assert done.returncode == 3
     assert checkout.calls()[-1].startswith("decode")
     (checkout.root / "fail-decode").unlink()
-    assert checkout.ran() == STAGES[5:]
+    assert checkout.ran() == STAGES[4:]
 
 
 def test_start_and_stop(checkout: Checkout) -> None:
-    assert checkout.ran("--stop", "tokens") == ["check", "check", "tokens"]
+    assert checkout.ran("--stop", "check") == ["tokens", "check"]
     assert checkout.ran("--start", "train", "--stop", "average") == ["train", "average"]
     assert checkout.ran("--start", "decode", "--stop", "decode") == ["decode", "decode"]
     assert checkout.ran() == ["score", "score"]
@@ -150,13 +152,21 @@ def test_start_refuses_to_build_on_something_stale(checkout: Checkout) -> None:
     assert checkout.calls() == []
 
 
+def test_an4_ends_with_the_small_model_of_the_one_it_trained(checkout: Checkout) -> None:
+    run = checkout.root / "runs" / "an4"
+    calls = checkout.run(recipe="an4")
+    assert [call.split()[0] for call in calls] == [*STAGES, "average", "decode", "score"]
+    assert calls[-3] == f"average {run}/model.safetensors --storage int8 --out {run}/an4-int8.safetensors"
+    assert calls[-2].startswith(f"decode {run}/data/test.jsonl --model {run}/an4-int8.safetensors --out ")
+
+
 def test_an4_trains_on_the_manifest_that_was_asked_for(checkout: Checkout) -> None:
     run = checkout.root / "elsewhere"
     calls = checkout.run("--out", "elsewhere", recipe="an4")
-    assert f"--train {run}/data/train.jsonl" in calls[3]
+    assert f"--train {run}/data/train.jsonl" in calls[2]
     calls = checkout.run("--out", str(run), "--train", "train_all", "--stop", "train", recipe="an4")
-    assert f"--train {run}/data/train_all.jsonl" in calls[3]
-    assert [call.split()[0] for call in calls] == STAGES[:4]
+    assert f"--train {run}/data/train_all.jsonl" in calls[2]
+    assert [call.split()[0] for call in calls] == STAGES[:3]
 
 
 @pytest.mark.parametrize(
@@ -165,7 +175,7 @@ def test_an4_trains_on_the_manifest_that_was_asked_for(checkout: Checkout) -> No
         (["--sede", "1"], 2, "unknown option '--sede'"),
         (["--seed"], 2, "--seed needs a value"),
         (["--seed", "one"], 2, "--seed must be a whole number, got 'one'"),
-        (["--start", "tran"], 2, "'tran' is no stage; there are: prepare check tokens train average decode score"),
+        (["--start", "tran"], 2, "'tran' is no stage; there are: prepare tokens check train average decode score"),
         (["--start", "train", "--stop", "check"], 2, "--start train comes after --stop check"),
         (["extra"], 2, "'extra' is neither an option nor key.path=value"),
         (["--corpus", "nowhere"], 3, "no corpus folder at 'nowhere'"),
@@ -205,10 +215,10 @@ def test_two_runs_in_one_folder_are_refused(checkout: Checkout) -> None:
 
 def test_without_a_corpus_the_downloaded_one_is_used(checkout: Checkout) -> None:
     make_yesno(checkout.root / "downloads" / "yesno" / "waves_yesno", 14)
-    done = checkout.start("--accept", "any", "--stop", "tokens")
+    done = checkout.start("--accept", "any", "--stop", "check")
     assert done.returncode == 0, done.stderr
-    assert len(checkout.calls()) == 3
-    assert checkout.start("--accept", "any", "--stop", "tokens").returncode == 0
+    assert len(checkout.calls()) == 2
+    assert checkout.start("--accept", "any", "--stop", "check").returncode == 0
     assert checkout.calls() == []
 
 
