@@ -178,6 +178,14 @@ class TrainingData(Dataset[Batch]):
                     parts.append(_Part(chains, epoch, step, piece, len(batch), samples))
         return parts
 
+    def labels(self, chain: Sequence[int]) -> Indices:
+        """Return the token ids (U) of an utterance and those that follow it."""
+        if len(chain) == 1:
+            return self.targets[chain[0]]
+        between = " " if self._tokenizer.has_space else ""
+        text = between.join(self.utterances[index].text or "" for index in chain)
+        return np.array(self._tokenizer.encode(text), dtype=np.int64)
+
     def part_of(self, index: int, epoch: int) -> _Part:
         """Return an utterance of an epoch as a batch of its own."""
         chain = self._chain(index, epoch, self._perturbed_samples(epoch))
@@ -217,7 +225,7 @@ class TrainingData(Dataset[Batch]):
     def __getitem__(self, part: _Part) -> Batch:
         """Return the batch of a part; an empty part gives a batch of no utterances."""
         waveforms = [np.concatenate([self._waveform(index, part.epoch) for index in chain]) for chain in part.chains]
-        targets = [self._targets(chain) for chain in part.chains]
+        targets = [self.labels(chain) for chain in part.chains]
         padded, lengths = _padded(waveforms, np.float32)
         padded_targets, target_lengths = _padded(targets, np.int64)
         seeds = [[self._seed(index, part.epoch, view) for view in range(self.views)] for index in part.rows]
@@ -260,13 +268,6 @@ class TrainingData(Dataset[Batch]):
         """Return an utterance and those that follow it.  Args: alone: samples of each, perturbed."""
         seed = self._seed(index, epoch)
         return (index, *followers(seed, index, alone, self.augment.joining, self.sample_rate))
-
-    def _targets(self, chain: Sequence[int]) -> Indices:
-        if len(chain) == 1:
-            return self.targets[chain[0]]
-        between = " " if self._tokenizer.has_space else ""
-        text = between.join(self.utterances[index].text or "" for index in chain)
-        return np.array(self._tokenizer.encode(text), dtype=np.int64)
 
     def _read(self, index: int) -> Waveform:
         return read_utterance(self.utterances[index], self.sample_rate)

@@ -246,11 +246,15 @@ def upcoming(module: CtcTraining) -> Iterator[StepShape]:
     first = position.step_in_epoch
     for epoch in range(position.epoch, module.train_config.epochs):
         num_samples = data.planned_samples(epoch)
-        for batch in data.plan(epoch)[first:]:
+        parts = data.parts(epoch, rank=0, ranks=1, first_step=first)
+        accumulate = module.train_config.loader.accumulate
+        for start in range(0, len(parts), accumulate):
+            chains = [chain for part in parts[start : start + accumulate] for chain in part.chains]
+            samples = [int(num_samples[chain[0]]) for chain in chains]
             yield StepShape(
-                [geometry.num_frames(int(num_samples[index])) for index in batch],
-                [len(data.targets[index]) for index in batch],
-                float(num_samples[batch].sum()) / data.sample_rate,
+                [geometry.num_frames(count) for count in samples],
+                [len(data.labels(chain)) for chain in chains],
+                sum(samples) / data.sample_rate,
             )
         first = 0
 
