@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, and write RUN/train.receipt.json; exit code 3 if --overfit does not reach its rate."""
+    from asr.cli.notes import log_on_stderr
     from asr.cli.progress import progress_bar
     from asr.config import load_config
     from asr.data.manifest import read_manifest
@@ -57,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         overfit=args.overfit,
     )
     started = time.monotonic()
-    with progress_bar("train", unit="epochs") as progress:
+    with log_on_stderr("asr train"), progress_bar("train", unit="epochs") as progress:
         outcome = fit(request, say=_say, progress=progress)
     if not is_first_process(request.experiment.train):
         return EXIT_DONE

@@ -41,6 +41,13 @@ def test_progress_and_results_go_to_standard_error(
     assert "    said  " in err
 
 
+def test_resampling_is_said_once(corpus: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(corpus, tmp_path / "run", "train.epochs=1", "model.features.sample_rate=12345") == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("asr train: ")]
+    assert len(lines) == 1
+    assert "8000 Hz -> 12345 Hz" in lines[0]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
