@@ -4,6 +4,7 @@ Values only: a file is plain YAML 1.2, and the command line overrides it with `k
 """
 
 import io
+import re
 import reprlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from ruamel.yaml.error import YAMLError
 from asr.errors import DataError, UsageError, did_you_mean
 
 MAX_CONFIG_BYTES = 1_000_000
+_OVERRIDE = re.compile(r"[A-Za-z_]\w*\.[^=/]+=")
 _SHORT = reprlib.Repr()  # so that a long value does not fill the screen
 _SHORT.maxlevel = 2
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 200
@@ -76,6 +78,12 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UsageError(f"{path}: expected 'key: value' lines, found a {type(values).__name__}")
     return values
+
+
+def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return (the other words, `key.path=value` overrides) of a command line; a file of that name is no override."""
+    overrides = [word for word in words if _OVERRIDE.match(word) and not Path(word).exists()]
+    return [word for word in words if word not in overrides], overrides
 
 
 def apply_override(values: dict[str, Any], override: str) -> None:

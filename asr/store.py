@@ -8,6 +8,7 @@ file or none.
 
 import json
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -30,12 +31,17 @@ Storage = Literal["float32", "float16", "int8"]
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` on success, remove it on failure.
 
-    The data is flushed to disk before the rename.  Raises: MachineError if it cannot be written.
+    The data is flushed to disk before the rename.  The target of a link is replaced, not the link; a device or
+    pipe is written to, not replaced.  Raises: MachineError if it cannot be written.
     """
-    target = Path(path)
+    if _is_special(path):
+        with _passing_on(path) as temporary:
+            yield temporary
+        return
+    target = Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        with writing(target):
+        with writing(path):
             target.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
             with open(temporary, "rb+") as file:
@@ -45,6 +51,28 @@ def replacing(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # the error that matters is already on its way
             temporary.unlink(missing_ok=True)
+
+
+def _is_special(path: str | Path) -> bool:
+    """Return whether there is something at `path` that is neither a file nor a folder: a device, a pipe."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+@contextmanager
+def _passing_on(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path; on success, write what is there to the device or pipe at `path`."""
+    import shutil
+    import tempfile
+
+    with writing(path), tempfile.TemporaryDirectory() as folder:
+        temporary = Path(folder) / Path(path).name
+        yield temporary
+        with open(temporary, "rb") as source, open(os.open(path, os.O_WRONLY), "wb") as device:
+            shutil.copyfileobj(source, device)
 
 
 def _umask() -> int:

@@ -6,8 +6,14 @@ model pads at both ends ("edge") lies before sample 0 and after the last one.
 """
 
 from dataclasses import dataclass
+from math import isfinite
 
 Seconds = float
+
+
+def is_number(value: object) -> bool:
+    """Return whether a value from a file is a finite number, and no integer so long that float() overflows."""
+    return (type(value) is float and isfinite(value)) or (type(value) is int and abs(value) < 1 << 62)
 
 
 def samples_from_seconds(seconds: Seconds, sample_rate: int) -> int:

@@ -13,6 +13,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 recipe='' config='' # config: conf/NAME.yaml, from the root, which becomes the working directory
 corpus='' out='' seed=1 start=${stages[0]} stop=${stages[-1]}
 declare -A extra=()
+unheard=''   # utterances never trained on, whose confidence says what looks unlike the model's domain
 overrides=() # key.path=value, for `asr train`
 download=()  # --download where no corpus is given
 
@@ -44,6 +45,7 @@ recipe() { # NAME ARGUMENTS...
     [[ -n $corpus ]] || download=(--download)
     corpus=$(absolute "${corpus:-$root/downloads/$recipe}")
     out=$(absolute "${out:-$root/runs/$recipe}")
+    unheard=$out/data/valid.jsonl
     "$root/tools/setup"
     cd "$root" || exit
     { mkdir -p "$out/stages" && exec 8>"$out/stages/lock"; } || fail 4 "cannot write to '$out'; choose another --out"
@@ -114,16 +116,19 @@ stage() { # NAME [--input PATH]... [--output PATH]... [--state DIR] [--code FILE
 
 model_stages() { # TRAIN.jsonl OPTIONS_OF_ASR_TOKENS...
     local train=$1 valid=$out/data/valid.jsonl tokens=$out/tokens.json model=$out/model.safetensors part
-    stage tokens --input "$train" --output "$tokens" -- asr tokens "$train" "${@:2}" --out "$tokens"
+    local texts=() # what the tokens depend on
+    for part in "${overrides[@]}"; do [[ $part != text.* ]] || texts+=("$part"); done
+    stage tokens --input "$config" --input "$train" --output "$tokens" \
+        -- asr tokens --config "$config" "$train" "${texts[@]}" "${@:2}" --out "$tokens"
     stage check --input "$config" --input "$corpus" --input "$tokens" --input "$train" --input "$valid" \
         --input "$out/data/test.jsonl" --output "$out/data/check.txt" --code asr/cli/check.py \
-        -- check_data --tokens "$tokens" "$train" "$valid" "$out/data/test.jsonl"
+        -- check_data --tokens "$tokens" "$train" "$valid" "$out/data/test.jsonl" "${overrides[@]}"
     stage train --input "$config" --input "$corpus" --input "$train" --input "$valid" --input "$tokens" \
         --output "$out/checkpoints" --output "$out/train.receipt.json" --state "$out/checkpoints" \
         -- asr train "$config" "${overrides[@]}" --train "$train" --valid "$valid" --tokens "$tokens" --out "$out" \
         --seed "$seed"
-    stage average --input "$out/checkpoints" --input "$corpus" --input "$valid" --output "$model" \
-        -- asr average "$out" --domain "$valid" --out "$model"
+    stage average --input "$out/checkpoints" --input "$corpus" --input "$unheard" --output "$model" \
+        -- asr average "$out" --domain "$unheard" --out "$model"
     for part in valid test; do
         stage "decode.$part" --input "$model" --input "$corpus" --input "$out/data/$part.jsonl" \
             --output "$out/$part.hyp.jsonl" \
@@ -137,6 +142,8 @@ model_stages() { # TRAIN.jsonl OPTIONS_OF_ASR_TOKENS...
 }
 
 check_data() { # OPTIONS AND MANIFESTS: the report on the terminal, and in data/check.txt
-    asr check --config "$config" "$@" | tee "$out/data/check.txt.tmp"
-    mv "$out/data/check.txt.tmp" "$out/data/check.txt"
+    local code=0
+    asr check --config "$config" "$@" >"$out/data/check.txt" || code=$?
+    cat "$out/data/check.txt"
+    return "$code"
 }

@@ -1,5 +1,6 @@
 """From waveforms and files to transcripts: alone or in batches, whole or in windows."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import pytest
 import torch
 
 from asr import recognizer as room
-from asr.audio.files import read_audio
+from asr.audio.files import read_audio, write_audio
+from asr.audio.resample import resample
 from asr.decoding.greedy import best_paths, collapse, join_paths
 from asr.decoding.hypothesis import Word
 from asr.errors import DataError, MachineError, UsageError
@@ -297,6 +299,23 @@ def _unmatched(words: Sequence[Word], others: Sequence[Word], borders: Sequence[
         for word in near
         if not any(word.word == other.word and abs(word.start - other.start) <= 0.1 for other in others)
     ]
+
+
+@pytest.mark.corpora
+@pytest.mark.parametrize("name", ["fash/cen5-fash-b", "mdcs/cen2-mdcs-b", "fejs/cen5-fejs-b"])
+def test_one_sentence_is_the_same_text_in_every_coding(corpora: Path, tmp_path: Path, name: str) -> None:
+    """At 16 kHz and more, whatever the container, the number of channels and the rate; at 8 kHz it is read, too."""
+    waveform, rate = read_audio(corpora / "an4" / "wav" / "an4_clstk" / f"{name}.flac")
+    recognizer = Recognizer.load("an4")
+    expected = recognizer.transcribe(waveform, rate).text
+    assert len(expected) > 5
+    for target, suffix in itertools.product((8000, 16000, 44100, 48000), ("wav", "flac", "ogg", "mp3")):
+        mono = resample(waveform, rate, target)
+        for channels in (1, 2):
+            path = tmp_path / f"{target}-{channels}.{suffix}"
+            write_audio(path, mono if channels == 1 else np.stack([mono, mono], axis=1), target)
+            text = recognizer.transcribe(path).text
+            assert text == expected if target >= 16000 else text, path.name
 
 
 @pytest.mark.corpora

@@ -342,6 +342,50 @@ def test_readers_see_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -> 
     assert path.read_text() == "new, but not done"
 
 
+def test_a_link_stays_and_its_target_is_replaced(tmp_path: Path) -> None:
+    target, link = tmp_path / "folder" / "target.txt", tmp_path / "link.txt"
+    write_text(target, "old")
+    for to in (target, tmp_path / "folder" / "absent.txt"):
+        link.symlink_to(to)
+        write_text(link, "new")
+        assert link.is_symlink()
+        assert to.read_text() == "new"
+        link.unlink()
+    assert sorted(item.name for item in target.parent.iterdir()) == ["absent.txt", "target.txt"]
+
+
+def test_a_link_to_itself_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    write_text(tmp_path / "loop", "new")  # there is nothing at its end to be kept
+    assert (tmp_path / "loop").read_text() == "new"
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path, linked: bool) -> None:
+    def write_half(path: Path) -> None:
+        with replacing(path) as temporary:
+            temporary.write_text("half")
+            raise ZeroDivisionError
+
+    pipe = path = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    if linked:
+        path = tmp_path / "link"
+        path.symlink_to(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_text(path, "some text")
+        assert os.read(reader, 100) == b"some text"
+        with pytest.raises(ZeroDivisionError):
+            write_half(path)
+        assert os.read(reader, 100) == b""
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+    assert path.is_symlink() == linked
+    assert len(list(tmp_path.iterdir())) == 1 + linked
+
+
 def test_killed_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     write_text(path, "old")

@@ -29,6 +29,7 @@ _TOLERANCE: Seconds = 0.01  # a segment may end this much after the file does (d
 _BLOCK = 1 << 16  # samples decoded at a time
 _UNKNOWN = 1 << 62  # libsndfile's length of a file that does not declare one is greater
 _MAX_PEAK = 16.0  # of floating-point files: 24 dB over full scale is no recording but integers stored as floats
+_MIN_RATE, _MAX_RATE = 1_000, 768_000  # in Hz, of recordings; resampling from others takes no end of memory
 _FORGETS: Seconds = 5.0  # after which decoders of MP3 and Opus depend no longer on where they started
 _FROM_START: Seconds = 120.0  # nearer to the file's start, decoding all of it is as fast
 _WRITTEN = {
@@ -348,6 +349,11 @@ def _sound_file(path: str | Path, raw: RawFormat | None) -> Iterator[_Sequential
 
 
 def _check_headers(path: str | Path, file: _Sequential, raw: RawFormat | None) -> None:
+    if not _MIN_RATE <= file.samplerate <= _MAX_RATE:
+        raise DataError(
+            f"{path}: its header says {file.samplerate} Hz; sample rates are {_MIN_RATE} to {_MAX_RATE} Hz; correct "
+            "the header or export the file again"
+        )
     if raw is not None:
         odd = os.stat(path).st_size % (2 * raw.channels)
         fault = f"ends with {odd} bytes of a sample" if odd else None

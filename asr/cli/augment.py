@@ -5,6 +5,7 @@ features of a training's epoch 0, made by the training's own code and turned bac
 """
 
 import argparse
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 from asr.audio.augment import NoiseFolder, WaveformDraw, apply, draw
 from asr.audio.files import write_audio
 from asr.audio.resample import Waveform
+from asr.cli.outputs import refuse_overwriting
 from asr.data.manifest import Utterance, read_manifest, write_manifest
 from asr.data.reading import read_utterance
 from asr.errors import EXIT_DONE, DataError, UsageError, writing
@@ -64,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
     utterances = read_manifest(args.manifest)
     if not utterances:
         raise DataError(f"{args.manifest}: no utterances to augment; give a manifest that has some")
+    refuse_overwriting(args.out / "manifest.jsonl", [args.manifest])
     files = _Files(args.out, utterances, experiment, args.seed)
     with writing(args.out):
         args.out.mkdir(parents=True, exist_ok=True)
@@ -126,6 +129,8 @@ class _Files:
         self._sample_rate = experiment.model.features.sample_rate
         folder = self._config.noise_folder
         self._noise = None if folder is None else NoiseFolder(folder, self._sample_rate)
+        self._read_files = {os.path.realpath(item.audio) for item in utterances}
+        self._read_files |= {os.path.realpath(path) for path in (self._noise.paths if self._noise else ())}
         self._spectra = _Spectra(utterances, experiment, seed) if _changes_spectra(experiment.augment) else None
 
     def write(self, index: int) -> Iterator[Utterance]:
@@ -148,6 +153,8 @@ class _Files:
         if len(name.encode()) > _MAX_NAME_BYTES:
             raise DataError(f"utterance '{utterance.id[:40]}...': its id is too long for a file name; shorten it")
         path = self._out / f"{name}.wav"
+        if os.path.realpath(path) in self._read_files:
+            raise UsageError(f"--out {self._out}: {path.name} in it is one of the files to read; choose another folder")
         write_audio(path, waveform, self._sample_rate)
         duration = len(waveform) / self._sample_rate
         return replace(utterance, id=name, audio=path.resolve(), start=0.0, duration=duration, channel=None)

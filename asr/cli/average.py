@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asr.cli.outputs import refuse_overwriting
 from asr.errors import EXIT_DONE, DataError, UsageError
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
     if args.number < 0:
         raise UsageError(f"--number {args.number}: give how many of the last checkpoints to average, or 0 for all")
     paths = checkpoints(args.run)[-args.number :]  # -0 cuts nothing off
+    refuse_overwriting(args.out, [*paths, args.domain] if args.domain else paths)
     model = average_models(paths)
     storage: Storage = args.storage
     domain = _domain(model, args.domain) if args.domain else model.notes.domain
@@ -57,10 +59,12 @@ def _domain(model: "AcousticModel", manifest: Path) -> dict[str, float]:
 
 def checkpoints(run_or_file: Path) -> list[Path]:
     """Return the model files to average, oldest first.  Raises: DataError if there are none."""
+    from asr.training.checkpoint import kept_checkpoints
+
     if run_or_file.is_file():
         return [run_or_file]
     folder = run_or_file / "checkpoints"
-    kept = sorted(folder.glob("step-*.safetensors"))
+    kept = list(kept_checkpoints(folder).values())
     last = folder / "last.safetensors"
     if kept:
         return kept

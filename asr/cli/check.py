@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from asr.cli.outputs import refuse_overwriting
 from asr.errors import EXIT_DATA, EXIT_DONE, UsageError
 
 if TYPE_CHECKING:
     from asr.data.check_report import Report
-    from asr.model import ModelConfig
     from asr.text.tokenizer import Tokenizer
 
 HELP = "report everything wrong in manifests and their audio, and write cleaned ones"
@@ -31,7 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `asr check`."""
     parser.epilog = "Exit code: 3 if there are errors, or with --strict warnings, in the manifests as given; else 0."
     parser.add_argument(
-        "manifests", nargs="+", metavar="MANIFEST", help="manifests (.jsonl); several, as train then test, show leaks"
+        "manifests",
+        nargs="+",
+        metavar="MANIFEST|key.path=value",
+        help="manifests (.jsonl); several, as train then test, show leaks; with --config, values that replace its own",
     )
     parser.add_argument("--model", metavar="NAME|FILE|RUN", help="check what this model needs of the data")
     parser.add_argument("--tokens", metavar="tokens.json", help="find characters outside this alphabet")
@@ -53,10 +56,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the report, write the cleaned manifest if asked; return the exit code."""
     from asr.cli.progress import progress_bar
+    from asr.config import split_overrides
     from asr.data.check import check_manifests
 
-    _check_usage(args)
-    needs = _needs(args)
+    args.manifests, overrides = split_overrides(args.manifests)
+    _check_usage(args, overrides)
+    needs = _needs(args, overrides)
     with progress_bar("check", unit="files") as progress:
         report = check_manifests(
             {path: path for path in args.manifests},
@@ -75,8 +80,12 @@ def run(args: argparse.Namespace) -> int:
     return EXIT_DATA if report.errors or (args.strict and report.warnings) else EXIT_DONE
 
 
-def _check_usage(args: argparse.Namespace) -> None:
+def _check_usage(args: argparse.Namespace, overrides: Sequence[str]) -> None:
     manifests: Sequence[str] = args.manifests
+    if not manifests:
+        raise UsageError("no manifest given; name at least one (.jsonl)")
+    if overrides and not args.config:
+        raise UsageError(f"{overrides[0]}: replaces a value of a configuration; name that with --config")
     twice = next((path for path in manifests if manifests.count(path) > 1), None)
     if twice is not None:
         raise UsageError(f"{twice}: given twice; name each manifest once")
@@ -86,20 +95,24 @@ def _check_usage(args: argparse.Namespace) -> None:
         raise UsageError("--model holds its own tokens and configuration; leave --tokens and --config out")
     if args.fix and len(manifests) > 1:
         raise UsageError(f"--fix cleans one manifest, {len(manifests)} are given; run it once for each")
-    if args.fix and os.path.realpath(args.fix) == os.path.realpath(manifests[0]):
-        raise UsageError(f"--fix {args.fix}: is the manifest itself; choose another name")
+    if args.fix and os.path.isdir(args.fix):
+        raise UsageError(f"--fix {args.fix}: a folder; give the name of the file, for example {args.fix}/clean.jsonl")
+    if args.fix:
+        refuse_overwriting(args.fix, manifests, flag="--fix")
 
 
-def _needs(args: argparse.Namespace) -> _Needs:
+def _needs(args: argparse.Namespace, overrides: Sequence[str]) -> _Needs:
     """Return what the model, tokens or configuration named by the arguments need of the data."""
+    from asr.config import load_config
     from asr.text.tokenizer import Tokenizer
+    from asr.training.config import ExperimentConfig
 
     if args.model:
         return _model_needs(args.model)
     tokenizer = Tokenizer.load(args.tokens) if args.tokens else None
     if not args.config:
         return _Needs(tokenizer)
-    geometry = _model_config(args.config).geometry()
+    geometry = load_config(ExperimentConfig, args.config, overrides).model.geometry()
     return _Needs(tokenizer, geometry.encoder_frames if tokenizer else None, geometry.sample_rate)
 
 
@@ -109,16 +122,6 @@ def _model_needs(name: str) -> _Needs:
 
     model = AcousticModel.load(resolve_model(name))
     return _Needs(model.tokenizer, model.geometry.encoder_frames, model.sample_rate)
-
-
-def _model_config(path: str) -> "ModelConfig":
-    from asr.config import parse, read_yaml
-    from asr.model import ModelConfig
-
-    values = read_yaml(path).get("model", {})
-    if not isinstance(values, dict):
-        raise UsageError(f"{path}: model must be a group of keys, got {values!r}")
-    return parse(ModelConfig, values, where=f"{path}: model")
 
 
 def _fix(report: "Report", manifest: str, out: str) -> None:

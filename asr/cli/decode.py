@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asr.cli.notes import log_on_stderr
+from asr.cli.outputs import refuse_overwriting
 from asr.cli.progress import progress_bar
 from asr.errors import EXIT_DONE, DataError, InputError
 from asr.store import write_text
@@ -38,12 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Recognise every utterance and write hypotheses and receipt; nothing is written if one cannot be read."""
     from asr.data.manifest import read_manifest
-    from asr.recognizer import Recognizer
+    from asr.recognizer import Recognizer, resolve_model
 
     started = time.monotonic()
     utterances = read_manifest(args.manifest)
     if not utterances:
         raise DataError(f"{args.manifest}: holds no utterances; give a manifest with at least one")
+    refuse_overwriting(args.out, [args.manifest, resolve_model(args.model), *{item.audio for item in utterances}])
     recognizer = Recognizer.load(args.model, device=args.device)
     transcripts = _recognise(recognizer, utterances, args.manifest)
     rows = [

@@ -4,19 +4,21 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import prod
 from pathlib import Path
 from typing import Any
 
 from asr.errors import EXIT_DONE, DataError
 from asr.store import read_header
+from asr.units import is_number
 
 HELP = "print all that a model file knows about itself"
 
 # Tensors that are no parameters: int8 scales, training state, tokenizer bytes, constants of the frontend.
 _SCALE_SUFFIX = "#scale"
 _NO_PARAMETERS = ("state/", "tokenizer.", "frontend.")
+_MAX_AXES = 8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,11 +31,13 @@ def run(args: argparse.Namespace) -> int:
     """Print the description and return the exit code."""
     from asr.recognizer import resolve_model
 
-    facts = describe(resolve_model(args.model))
-    if args.json:
-        print(json.dumps(facts, ensure_ascii=False, indent=2))
-    else:
-        sys.stdout.write(as_text(facts))
+    path = resolve_model(args.model)
+    try:
+        facts = describe(path)
+        text = as_json(facts) if args.json else as_text(facts)
+    except RecursionError:
+        raise DataError(f"{path}: its header is nested too deep to be shown; get the file again") from None
+    sys.stdout.write(text)
     return EXIT_DONE
 
 
@@ -45,51 +49,103 @@ def describe(path: Path) -> dict[str, Any]:
     header = read_header(path)
     if header.get("kind") != "model":
         raise DataError(f"{path}: holds a {header.get('kind')!r}, not a model; give a model file")
+    _check_types(path, header)
     shapes = _shapes(path)
     parameters = [
         prod(shape)
         for name, shape in shapes.items()
         if not name.endswith(_SCALE_SUFFIX) and not name.startswith(_NO_PARAMETERS)
     ]
-    try:
-        hop_ms = header["model"]["features"]["hop_ms"] * header["model"]["encoder"]["factor"]
-        derived = {
-            "encoder_hop_ms": hop_ms,
-            "encoder_frames_per_second": 1000 / hop_ms,
-            "num_tokens": len(header["tokenizer"]["symbols"]),
-        }
-    except (KeyError, TypeError, ZeroDivisionError):
-        raise DataError(f"{path}: the header lacks the model's configuration or tokens; get the file again") from None
-    return {
+    hop_ms = header["model"]["features"]["hop_ms"] * header["model"]["encoder"]["factor"]
+    facts = {
         "file": str(path),
         "bytes": os.stat(path).st_size,
         "parameters": sum(parameters),
         "tensors": len(shapes),
-        **derived,
-        **header,
+        "encoder_hop_ms": hop_ms,
+        "encoder_frames_per_second": 1000 / hop_ms,
+        "num_tokens": len(header["tokenizer"]["symbols"]),
     }
+    return facts | header | facts  # in this order, and what was counted goes before what a header claims
+
+
+def _is_positive(value: object) -> bool:
+    return is_number(value) and 1e-6 < value < 1e6  # type: ignore[operator]
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _is_group(value: object) -> bool:
+    return value is None or isinstance(value, dict)
+
+
+# What is calculated with or taken apart below; the groups around it are checked with it.
+_TYPES: dict[str, Callable[[object], bool]] = {
+    "model.features.hop_ms": _is_positive,
+    "model.encoder.factor": _is_positive,
+    "tokenizer.symbols": _are_texts,
+    "tokenizer.normalizer": _is_group,
+    "domain": _is_group,
+}
+
+
+def _check_types(path: Path, header: Mapping[str, Any]) -> None:
+    for place, is_right in _TYPES.items():
+        value: Any = header
+        for key in place.split("."):
+            value = value.get(key) if isinstance(value, dict) else None
+        if not is_right(value):
+            problem = f"{place} is {_shown(value)}"
+            raise DataError(f"{path}: the header lacks the model's configuration or tokens: {problem}; get it again")
 
 
 def _shapes(path: Path) -> dict[str, list[int]]:
     """Return the shape of every tensor, from the index that `read_header` has checked to be there."""
     with open(path, "rb") as file:
         index = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    return {name: entry["shape"] for name, entry in index.items() if name != "__metadata__"}
+    shapes: dict[str, Any] = {
+        name: entry.get("shape") if isinstance(entry, dict) else entry
+        for name, entry in index.items()
+        if name != "__metadata__"
+    }
+    for name, shape in shapes.items():
+        if not _is_shape(shape):
+            raise DataError(f"{path}: tensor {_shown(name)} has the shape {_shown(shape)}; get the file again")
+    return shapes
+
+
+def _is_shape(value: object) -> bool:
+    if not isinstance(value, list) or not all(is_number(size) and isinstance(size, int) for size in value):
+        return False
+    return len(value) <= _MAX_AXES and all(size >= 0 for size in value)
+
+
+def as_json(facts: Mapping[str, Any]) -> str:
+    """Return the description as one JSON object.  Raises: DataError for a number that is not finite."""
+    try:
+        text = json.dumps(facts, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+    except ValueError:
+        raise DataError(f"{facts['file']}: its header holds a number that is not finite; get the file again") from None
+    # JSON has its own escapes for what must not reach a terminal
+    return "".join(letter if letter.isprintable() or letter == "\n" else json.dumps(letter)[1:-1] for letter in text)
 
 
 def as_text(facts: Mapping[str, Any]) -> str:
     """Return the description for people."""
     tokenizer, model = facts["tokenizer"], facts["model"]
     features = model["features"]
+    symbols = " ".join(map(_visible, tokenizer["symbols"]))
     lines = [
-        ("file", facts["file"]),
+        ("file", _visible(facts["file"])),
         ("format", f"{facts['format']}{', a checkpoint that training can resume' if 'state' in facts else ''}"),
-        ("size", f"{facts['bytes'] / 1e6:.2f} MB, matrices stored as {facts.get('storage')}"),
+        ("size", f"{facts['bytes'] / 1e6:.2f} MB, matrices stored as {_visible(facts.get('storage'))}"),
         ("parameters", f"{facts['parameters']:,} in {facts['tensors']} tensors"),
-        ("sample rate", f"{facts.get('sample_rate')} Hz"),
+        ("sample rate", f"{_visible(facts.get('sample_rate'))} Hz"),
         ("features", f"every {features['hop_ms']:g} ms: {_values(features)}"),
         ("encoder", f"{facts['encoder_frames_per_second']:g} frames a second: {_values(model['encoder'])}"),
-        ("tokens", f"{facts['num_tokens']}, {tokenizer.get('kind')}: {' '.join(map(_visible, tokenizer['symbols']))}"),
+        ("tokens", f"{facts['num_tokens']}, {_visible(tokenizer.get('kind'))}: {symbols}"),
         ("normaliser", _values(tokenizer.get("normalizer") or {}) or "none"),
         ("domain", _values(facts.get("domain") or {}) or "no thresholds: out-of-domain speech is not flagged"),
         ("state", _values(facts["state"]) if isinstance(facts.get("state"), dict) else None),
@@ -99,7 +155,7 @@ def as_text(facts: Mapping[str, Any]) -> str:
 
 
 def _values(group: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {json.dumps(value, ensure_ascii=False)}" for key, value in group.items())
+    return _visible(", ".join(f"{key} {json.dumps(value, ensure_ascii=False)}" for key, value in group.items()))
 
 
 def _outline(value: Any) -> str:
@@ -108,6 +164,11 @@ def _outline(value: Any) -> str:
         return ""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2)
     return "".join(f"\n  {_visible(line)}" for line in text.splitlines())
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else text[:37] + "..."
 
 
 def _visible(text: object) -> str:

@@ -5,10 +5,9 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 from asr import receipts
-from asr.errors import UsageError
+from asr.cli.outputs import refuse_overwriting
 from asr.scoring.bootstrap import Interval, bootstrap_interval
 from asr.scoring.error_rate import Score, score
 from asr.scoring.report import alignment_text, case_only_substitutions, score_values, summary
@@ -35,11 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Score, write and print.  Raises: InputError."""
     start = time.monotonic()
-    if args.out is not None and Path(args.out).resolve() in {
-        Path(args.references).resolve(),
-        Path(args.hypotheses).resolve(),
-    }:
-        raise UsageError(f"--out {args.out} is one of the files to read; choose another name")
+    if args.out is not None:
+        refuse_overwriting(args.out, [args.references, args.hypotheses])
     references = read_texts(args.references)
     result = score(pair_up(references, read_texts(args.hypotheses)), case=args.case)
     interval = bootstrap_interval([utterance.words for utterance in result.utterances], seed=_SEED)

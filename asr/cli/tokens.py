@@ -1,12 +1,12 @@
 """`asr tokens`: texts -> tokens.json, with a hint about what will be hard to learn."""
 
 import argparse
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from asr.cli.outputs import refuse_overwriting
 from asr.errors import EXIT_DONE, DataError, UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ HELP = "make the tokens of a model from the texts of manifests"
 
 NUM_RAREST = 10  # symbols shown
 FEW = 10  # examples: below, a symbol is hardly learnt
-_OVERRIDE = re.compile(r"[A-Za-z_]\w*\.[^=/]+=")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MANIFEST_OR_TEXT|text.key=value",
         help="manifests (.jsonl), text files with one utterance a line, and settings of the normaliser",
     )
+    parser.add_argument("--config", metavar="conf.yaml", help="the training's: its group `text` is the normaliser")
     parser.add_argument("--out", required=True, metavar="tokens.json", help="the file to write")
     parser.add_argument("--kind", required=True, choices=("char", "unigram", "bpe"), help="what a token is")
     parser.add_argument("--size", type=int, metavar="N", help="symbols, blank included (unigram, bpe)")
@@ -39,11 +39,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make the tokens, write them and say what they are; return the exit code."""
+    from asr.config import split_overrides
     from asr.text.normalize import Normalizer
 
     _check_usage(args)
-    paths, overrides = _split_inputs(args.inputs)
-    normalizer = Normalizer(_normalizer_config(args.case, overrides))
+    paths, overrides = split_overrides(args.inputs)
+    if not paths:
+        raise UsageError("no texts given; name manifests (.jsonl) or text files")
+    refuse_overwriting(args.out, [*paths, *([args.config] if args.config else [])])
+    normalizer = Normalizer(_normalizer_config(args.config, args.case, overrides))
     texts, num_without = read_texts(paths)
     try:
         tokenizer = _train(args, texts, normalizer)
@@ -103,29 +107,27 @@ def _check_usage(args: argparse.Namespace) -> None:
         raise UsageError(f"--out {args.out}: a folder; give the name of the file, for example {args.out}/tokens.json")
 
 
-def _split_inputs(inputs: Sequence[str]) -> tuple[list[str], list[str]]:
-    overrides = [word for word in inputs if _OVERRIDE.match(word) and not Path(word).exists()]
-    paths = [word for word in inputs if word not in overrides]
-    if not paths:
-        raise UsageError("no texts given; name manifests (.jsonl) or text files")
-    return paths, overrides
-
-
-def _normalizer_config(case: str | None, overrides: Sequence[str]) -> "NormalizerConfig":
-    from asr.config import apply_override, parse
+def _normalizer_config(config: str | None, case: str | None, overrides: Sequence[str]) -> "NormalizerConfig":
+    """Return the normaliser of a training's configuration, or of overrides alone."""
+    from asr.config import apply_override, load_config, parse
     from asr.errors import did_you_mean
     from asr.text.normalize import NormalizerConfig
 
     values: dict[str, Any] = {"text": {}}
     for override in overrides:
         apply_override(values, override)
-    for group in values:
-        if group != "text":
-            raise UsageError(f"{group}: unknown key{did_you_mean(group, ['text'])}")
     if case is not None:
         if values["text"].get("case", case) != case:
             raise UsageError(f"--case {case} against text.case={values['text']['case']}; give one of them")
+        overrides = [*overrides, f"text.case={case}"]
         values["text"]["case"] = case
+    if config is not None:
+        from asr.training.config import ExperimentConfig
+
+        return load_config(ExperimentConfig, config, overrides).text
+    for group in values:
+        if group != "text":
+            raise UsageError(f"{group}: unknown key{did_you_mean(group, ['text'])}")
     return parse(NormalizerConfig, values["text"], where="text")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from asr.data.manifest import Utterance, write_manifest
-from asr.store import write_text
+from asr.store import replacing
 
 MAX_IDS = 20  # named in the JSON of a finding
 MAX_EXAMPLES = 5  # shown of a finding in the text
@@ -213,8 +213,10 @@ def write_cleaned(report: Report, name: str, out: str | Path) -> Path:
     out = Path(out)
     list_path = out.with_name(out.name.removesuffix(".jsonl") + ".dropped.tsv")
     rows = ["\t".join(_one_cell(cell) for cell in (row.id, row.kind, row.message)) for row in report.dropped[name]]
-    write_text(list_path, "".join(f"{row}\n" for row in ["id\tkind\tmessage", *rows]))
-    write_manifest(out, report.kept[name])
+    with replacing(list_path) as temporary:  # no list of a manifest that could not be written
+        text = "".join(f"{row}\n" for row in ["id\tkind\tmessage", *rows])
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
+        write_manifest(out, report.kept[name])
     return list_path
 
 

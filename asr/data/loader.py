@@ -27,6 +27,9 @@ from asr.units import samples_from_seconds
 
 Waveform = NDArray[np.float32]
 
+# Epoch 0 may be sorted by exact length, and then pads least; two later ones are drawn as all others are.
+_TRIED_EPOCHS = 3
+
 
 class AugmentConfig(Config):
     """What training does to the data; all off by default."""
@@ -154,11 +157,7 @@ class TrainingData(Dataset[Batch]):
 
     def planned_samples(self, epoch: int) -> Indices:
         """Return each utterance's samples in an epoch, with those that follow it, after their speed perturbation."""
-        alone = self._perturbed_samples(epoch)
-        if not self.augment.joining.probability:
-            return alone
-        chains = (self._chain(index, epoch, alone) for index in range(len(alone)))
-        return np.array([alone[list(chain)].sum() for chain in chains], dtype=np.int64)
+        return self._joined_samples(self._perturbed_samples(epoch), epoch)
 
     def plan(self, epoch: int) -> list[Indices]:
         """Return the global batches of an epoch."""
@@ -166,7 +165,8 @@ class TrainingData(Dataset[Batch]):
 
     def parts(self, epoch: int, *, rank: int, ranks: int, first_step: int = 0) -> list[_Part]:
         """Return what one rank works through in an epoch: `accumulate` parts for each step from `first_step`."""
-        alone, num_samples = self._perturbed_samples(epoch), self.planned_samples(epoch)
+        alone = self._perturbed_samples(epoch)
+        num_samples = self._joined_samples(alone, epoch)
         mine = range(rank * self.loader.accumulate, (rank + 1) * self.loader.accumulate)
         parts = []
         for step, batch in enumerate(self._plan(num_samples, epoch)):
@@ -192,11 +192,12 @@ class TrainingData(Dataset[Batch]):
         return _Part((chain,), epoch, 0, 0, 1, int(self.planned_samples(epoch)[index]))
 
     def heaviest(self, *, rank: int, ranks: int) -> Iterator[Batch]:
-        """Yield a rank's batches of epoch 0 that need the most memory, to be tried before step 1."""
-        num_samples = self.planned_samples(0)
-        parts = [part for part in self.parts(0, rank=rank, ranks=ranks) if part.chains]
+        """Yield a rank's batches of the first epochs that need the most memory, to be tried before step 1."""
+        epochs = range(_TRIED_EPOCHS)
+        parts = [part for epoch in epochs for part in self.parts(epoch, rank=rank, ranks=ranks) if part.chains]
         if parts:
-            for index in heaviest([part.rows for part in parts], num_samples):
+            num_samples = np.concatenate([self.planned_samples(epoch) for epoch in epochs])
+            for index in heaviest([part.rows + part.epoch * len(self) for part in parts], num_samples):
                 yield self[parts[index]]
 
     def loader_for(self, parts: Sequence[_Part], *, pin: bool = False) -> "DataLoader[Batch | InputError]":
@@ -263,6 +264,13 @@ class TrainingData(Dataset[Batch]):
         factors = [speed_factor(self._seed(index, epoch), config) for index in range(len(self.utterances))]
         planned = [perturbed_samples(int(n), f) for n, f in zip(self.num_samples, factors, strict=True)]
         return np.array(planned, dtype=np.int64)
+
+    def _joined_samples(self, alone: Indices, epoch: int) -> Indices:
+        """Return each utterance's samples with those that follow it.  Args: alone: samples of each, perturbed."""
+        if not self.augment.joining.probability:
+            return alone
+        chains = (self._chain(index, epoch, alone) for index in range(len(alone)))
+        return np.array([alone[list(chain)].sum() for chain in chains], dtype=np.int64)
 
     def _chain(self, index: int, epoch: int, alone: Indices) -> tuple[int, ...]:
         """Return an utterance and those that follow it.  Args: alone: samples of each, perturbed."""

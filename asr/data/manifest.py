@@ -9,13 +9,12 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from math import isfinite
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from asr.errors import DataError, did_you_mean
 from asr.store import write_text
-from asr.units import Seconds
+from asr.units import Seconds, is_number
 
 MAX_LINE_BYTES = 1_000_000
 KEYS = ("id", "audio", "start", "duration", "text", "speaker", "channel", "language")
@@ -240,21 +239,16 @@ def _check_names(row: dict[str, Any]) -> None:
 
 def _check_numbers(row: dict[str, Any]) -> None:
     start, duration, channel = row.get("start", 0), row["duration"], row.get("channel")
-    if not _is_number(duration):
+    if not is_number(duration):
         raise _RowError(f"'duration' must be a number of seconds, found {_shown(duration)}")
     if duration <= 0:
         raise _RowError(f"'duration' must be > 0, found {duration}; give the length in seconds", "wrong-duration")
-    if start is not None and not _is_number(start):
+    if start is not None and not is_number(start):
         raise _RowError(f"'start' must be a number of seconds, found {_shown(start)}")
     if start is not None and start < 0:
         raise _RowError(f"'start' must be >= 0, found {start}; count seconds from the file's start", "wrong-duration")
     if channel is not None and (type(channel) is not int or channel < 0):
         raise _RowError(f"'channel' must be an integer from 0, or null, found {_shown(channel)}")
-
-
-def _is_number(value: Any) -> bool:
-    # The bound keeps float() from overflowing on an integer of hundreds of digits.
-    return (type(value) is float and isfinite(value)) or (type(value) is int and abs(value) < 1 << 62)
 
 
 def _shown(value: Any) -> str:

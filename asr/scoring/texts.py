@@ -4,6 +4,7 @@ Both are JSON Lines with `id` and `text` (docs/formats.md); other keys do not ma
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import Any
 
 from asr.errors import DataError
 from asr.scoring.error_rate import Pair
+from asr.units import is_number
 
 _SHOWN_IDS = 5
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,14 @@ def _add_row(texts: dict[str, Text], line: str, *, where: str) -> None:
         raise DataError(
             f"{where}: utterance {name!r}: 'text' must be a text, got {_shown(text)}; transcribe or drop it"
         )
-    texts[name] = Text(text, float(duration) if isinstance(duration, int | float) else None)
+    for key in ("id", "text"):
+        if _SURROGATE.search(row[key]):
+            raise DataError(f"{where}: {key!r} holds half of a surrogate pair; save the text as UTF-8")
+    if duration is not None and not is_number(duration):
+        raise DataError(
+            f"{where}: utterance {name!r}: 'duration' must be in seconds, got {_shown(duration)}; correct it"
+        )
+    texts[name] = Text(text, None if duration is None else float(duration))
 
 
 def _parse(line: str, *, where: str) -> dict[str, Any]:

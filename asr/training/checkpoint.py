@@ -1,5 +1,7 @@
 """Checkpoints: model files that also hold where the training stood.  No pickle, no framework inside."""
 
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,6 +15,11 @@ from asr.errors import DataError
 from asr.model import STATE_PREFIX, AcousticModel, ModelNotes
 
 LAST = "last.safetensors"
+_KEPT = re.compile(r"step-([0-9]{7}|[1-9][0-9]{7,})\.safetensors")  # and no copy beside it, whatever its ending
+# what asr.store.replacing leaves of the files of a run if it is killed: their name, and its process
+_UNFINISHED = re.compile(
+    rf"\.(?:config\.yaml|tokens\.json|{re.escape(LAST)}|{_KEPT.pattern})\.(?P<process>[0-9]{{1,9}})\.tmp"
+)
 _RAW, _OPTIMIZER = STATE_PREFIX + "raw/", STATE_PREFIX + "optimizer/"
 
 
@@ -117,7 +124,36 @@ def restore_optimizer(
             }
 
 
+def kept_path(folder: Path, step: int) -> Path:
+    """Return the file of the checkpoint kept after a step."""
+    return folder / f"step-{step:07d}.safetensors"
+
+
+def kept_checkpoints(folder: Path) -> dict[int, Path]:
+    """Return the checkpoints kept in a folder by their step, in order; files of any other name are not ours."""
+    found = {int(match[1]): path for path in folder.glob("step-*") if (match := _KEPT.fullmatch(path.name))}
+    return dict(sorted(found.items()))
+
+
 def remove_unfinished(folder: Path) -> None:
-    """Delete what a killed process left of the files that it was writing in a folder."""
+    """Delete what a killed training left of the files that it was writing in a folder of its run.
+
+    Call it before the first of them is written: what bears this process's number is of an earlier one's.
+    """
     for path in folder.glob(".*.tmp"):
-        path.unlink(missing_ok=True)
+        match = _UNFINISHED.fullmatch(path.name)
+        if match and not _runs_elsewhere(int(match["process"])):
+            path.unlink(missing_ok=True)
+
+
+def _runs_elsewhere(process: int) -> bool:
+    """Return whether a process number is in use, but not by us: in containers a number often comes again."""
+    if process == os.getpid():
+        return False
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # there is one, of somebody else
+        return True
+    return True

@@ -99,7 +99,7 @@ def fit(request: Request, *, say: Callable[[str], None], progress: Progress) -> 
         say, progress = _say_nothing, _show_nothing
     with _quiet_lightning():
         _set_threads(request.experiment.train)
-        state = _resumed_state(request, first)
+        state = _resumed_state(request)
         utterances, left_out = _usable(request, say)
         run = _run_identity(request, utterances)
         model, state = _starting_point(request, state, run)
@@ -144,6 +144,15 @@ def _check(request: Request) -> None:
     config = request.experiment.train
     if not 0 <= request.seed < 1 << 63:
         raise UsageError(f"--seed {request.seed}: must lie between 0 and 2^63 - 1")
+    made, wanted = request.tokenizer.normalizer.config, request.experiment.text
+    if made != wanted:
+        differing = [key for key, value in wanted.model_dump().items() if getattr(made, key) != value]
+        raise UsageError(
+            "; ".join(
+                f"text.{key} is {getattr(wanted, key)!r}, in the tokens {getattr(made, key)!r}" for key in differing
+            )
+            + "; make the tokens with asr tokens --config, or correct the configuration"
+        )
     if request.overfit < 0:
         raise UsageError(f"--overfit {request.overfit}: give the number of utterances to learn, for example 8")
     if request.device == "cpu":
@@ -225,14 +234,9 @@ def overfit_folder(out: Path) -> Path:
     return out / "overfit"
 
 
-def _resumed_state(request: Request, first: bool) -> TrainingState | None:
+def _resumed_state(request: Request) -> TrainingState | None:
     """Return the state to continue from, or None for a new run.  Raises: UsageError where a run would be lost."""
-    folder = request.out / "checkpoints"
-    last = folder / LAST
-    if first:
-        with writing(request.out):
-            remove_unfinished(request.out)
-            remove_unfinished(folder)
+    last = request.out / "checkpoints" / LAST
     if request.resume:
         return load_state(last) if last.is_file() else None
     if last.is_file() and not request.overfit:
@@ -260,7 +264,8 @@ def _usable(request: Request, say: Callable[[str], None]) -> tuple[list[Utteranc
     if unspellable > request.experiment.train.max_infeasible * len(request.train):
         raise DataError(
             f"{unspellable} of {len(request.train)} training utterances have no label or fewer encoder frames than CTC"
-            " needs; lower model.encoder.factor, or clean the manifest with asr check --fix"
+            " needs at the fastest of augment.waveform.speed_factors; lower these or model.encoder.factor, or leave the"
+            " utterances named above out"
         )
     if not usable:
         raise DataError("no utterance to train on is left; run asr check on the training manifest")
@@ -330,8 +335,13 @@ def _run_identity(request: Request, utterances: Sequence[Utterance]) -> dict[str
 
 def _data_hash(utterances: Sequence[Utterance]) -> str:
     """Return a hash of what is learned from, not of where it lies."""
-    rows = "\n".join(f"{item.id}\t{item.start}\t{item.duration}\t{item.text}" for item in utterances)
+    rows = "\n".join(f"{item.id}\t{_stretch(item)}\t{item.duration}\t{item.text}" for item in utterances)
     return hashlib.sha256(rows.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _stretch(utterance: Utterance) -> str:
+    """Return where in its file an utterance starts, and on which channel unless on all (older runs never noted it)."""
+    return f"{utterance.start}" + ("" if utterance.channel is None else f"@{utterance.channel}")
 
 
 def _starting_point(
@@ -447,6 +457,9 @@ def _trainer(request: Request, monitor: Monitor, module: CtcTraining) -> Trainer
 
 
 def _write_run(request: Request, run: dict[str, Any]) -> None:
+    with writing(request.out):
+        for folder in (request.out, request.out / "checkpoints"):
+            remove_unfinished(folder)
     store.write_text(request.out / "config.yaml", dump_yaml(run["config"]))
     request.tokenizer.save(request.out / "tokens.json")
 

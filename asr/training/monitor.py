@@ -13,7 +13,14 @@ from lightning.pytorch import Callback, Trainer
 
 from asr.data.loader import Batch
 from asr.model import AcousticModel, ModelNotes
-from asr.training.checkpoint import LAST, TrainingState, optimizer_tensors, save_checkpoint
+from asr.training.checkpoint import (
+    LAST,
+    TrainingState,
+    kept_checkpoints,
+    kept_path,
+    optimizer_tensors,
+    save_checkpoint,
+)
 from asr.training.journal import Journal
 from asr.training.module import CtcTraining
 from asr.training.validation import Validation, Validator
@@ -240,15 +247,14 @@ class Monitor(Callback):
             position.worse = 0 if not position.best or found.wer < position.best[0][0] else position.worse + 1
             position.best = sorted({*position.best, (found.wer, position.step)})[: max(1, config.keep_best)]
         folder = self.out / "checkpoints"
-        steps = {_step(path) for path in folder.glob("step-*.safetensors")} | {position.step}
+        steps = kept_checkpoints(folder).keys() | {position.step}
         # a killed run may have kept one beyond the step that it was resumed from
         last = sorted(step for step in steps if step <= position.step)[-config.keep_last :] if config.keep_last else []
         wanted = {step for _, step in position.best[: config.keep_best]} | set(last)
         if position.step in wanted:
-            path = folder / f"step-{position.step:07d}.safetensors"
-            save_checkpoint(path, module.model, self._notes(module), None)
+            save_checkpoint(kept_path(folder, position.step), module.model, self._notes(module), None)
         for step in steps - wanted:
-            (folder / f"step-{step:07d}.safetensors").unlink(missing_ok=True)
+            kept_path(folder, step).unlink(missing_ok=True)
 
     def _should_stop(self, module: CtcTraining) -> bool:
         if self.validation is None:
@@ -284,7 +290,3 @@ def evaluation_weights(module: CtcTraining) -> Iterator[AcousticModel]:
         yield model
     finally:
         model.load_state_dict(raw)
-
-
-def _step(path: Path) -> int:
-    return int(path.stem.removeprefix("step-"))

@@ -23,7 +23,7 @@ from asr.cli.preparing import prepare_command
 from asr.data.corpus import CorpusSignature
 from asr.data.manifest import Utterance
 from asr.data.published import PublishedCorpus, held_out, whole_file, write_manifests
-from asr.errors import DataError
+from asr.errors import DataError, writing
 
 YESNO = PublishedCorpus(
     name="yesno",
@@ -66,6 +66,8 @@ def prepare(corpus: Path, out: Path, *, split: Split = "kaldi", accept: bool = T
     first, test = (utterances[:half], utterances[half:]) if split == "kaldi" else (utterances[::2], utterances[1::2])
     names = held_out([utterance.id for utterance in first], NUM_HELD_OUT)
     train = [utterance for utterance in first if utterance.id not in names]
+    with writing(out / "cuts"):
+        (out / "cuts").mkdir(parents=True, exist_ok=True)
     manifests = {
         "train": train + [cut for utterance in train for cut in later_starts(utterance, out / "cuts")],
         "valid": [utterance for utterance in first if utterance.id in names],

@@ -46,6 +46,22 @@ def test_reads_every_format(tmp_path: Path, tone: np.ndarray, kind: str) -> None
     assert error < (1e-3 if kind in LOSSLESS else 0.5)
 
 
+@pytest.mark.parametrize("rate", [1, 999, 768_001, 1_000_000_007])
+def test_sample_rates_of_no_recording_are_refused(tmp_path: Path, rate: int) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.zeros(100, np.float32), rate, subtype="PCM_16")
+    for call in (audio_info, read_audio, lambda path: next(open_blocks(path, 1.0, RATE))):
+        text = message(call, path)
+        assert text.startswith(f"{path}: its header says {rate} Hz; sample rates are 1000 to 768000 Hz; ")
+
+
+@pytest.mark.parametrize("rate", [1000, 768_000])
+def test_the_lowest_and_the_highest_sample_rate_are_read(tmp_path: Path, rate: int) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.zeros(100, np.float32), rate, subtype="PCM_16")
+    assert read_audio(path)[1] == rate
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_segment_is_the_slice_of_the_whole(tmp_path: Path, kind: str) -> None:
     rate = 8000 if kind == "gsm" else RATE

@@ -197,3 +197,26 @@ def test_wrong_use_is_one_line(
     assert expected in message
     assert message.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_the_files_that_are_read_are_not_overwritten(
+    manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    manifest = manifest.rename(tmp_path / "manifest.jsonl")
+    before = manifest.read_bytes()
+    setting = "augment.waveform.gain_db=[-6,-6]"
+    assert main(["augment", str(manifest), setting, "--out", str(tmp_path)]) == 2
+    assert "manifest.jsonl: is one of the files to read" in capsys.readouterr().err
+    assert manifest.read_bytes() == before
+    assert not list(folder.iterdir())
+
+    audio = folder / "utt-a_gain-6.0dB.wav"
+    (tmp_path / "wav" / "a.wav").rename(audio)
+    write_manifest(manifest, [Utterance("utt-a", audio, 0.25, 0.5)])
+    before = audio.read_bytes()
+    assert main(["augment", str(manifest), setting, "--out", str(folder)]) == 2
+    assert f"{audio.name} in it is one of the files to read" in capsys.readouterr().err
+    assert audio.read_bytes() == before
+    assert [item.name for item in folder.iterdir()] == [audio.name]

@@ -1,5 +1,6 @@
 """asr average: kept checkpoints -> one model file."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,18 @@ def test_the_model_is_the_mean_of_the_last_checkpoints(run: Path, tmp_path: Path
     assert not any(name.startswith("state/") for name in load(out)[0])
 
 
+def test_a_copy_beside_the_checkpoints_is_not_averaged_in(run: Path, tmp_path: Path) -> None:
+    checkpoints = tmp_path / "run" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    for path in kept(run):
+        shutil.copy(path, checkpoints)
+    shutil.copy(kept(run)[0], checkpoints / f"{kept(run)[0].stem}-int8.safetensors")
+    for name, folder in (("plain", run), ("beside", tmp_path / "run")):
+        assert main(["average", str(folder), "--out", str(tmp_path / f"{name}.safetensors")]) == 0
+    plain, beside = (weights(tmp_path / f"{name}.safetensors") for name in ("plain", "beside"))
+    assert all(torch.equal(tensor, beside[name]) for name, tensor in plain.items())
+
+
 def test_a_run_folder_with_its_model_transcribes(run: Path, corpus: Corpus) -> None:
     assert main(["average", str(run), "--out", str(run / "model.safetensors")]) == 0
     transcript = Recognizer.load(run).transcribe(corpus.utterances[0].audio)
@@ -82,3 +95,18 @@ def test_a_negative_number_is_refused(run: Path, tmp_path: Path, capsys: pytest.
     assert main(["average", str(run), "--out", str(tmp_path / "m.safetensors"), "--number", "-1"]) == 2
     assert "--number -1: " in capsys.readouterr().err
     assert not (tmp_path / "m.safetensors").exists()
+
+
+def test_the_files_that_are_read_are_not_overwritten(
+    run: Path, corpus: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = kept(run)[-1]
+    for source in (path, run):
+        before = path.read_bytes()
+        assert main(["average", str(source), "--out", str(path)]) == 2
+        assert f"--out {path}: is one of the files to read" in capsys.readouterr().err
+        assert path.read_bytes() == before
+    domain = tmp_path / "valid.jsonl"
+    domain.write_text("{}")
+    assert main(["average", str(path), "--domain", str(domain), "--out", str(domain)]) == 2
+    assert domain.read_text() == "{}"

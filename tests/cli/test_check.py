@@ -9,7 +9,7 @@ import soundfile
 
 from asr.cli.main import main
 from asr.data.manifest import Utterance, read_manifest, write_manifest
-from asr.text.normalize import Normalizer
+from asr.text.normalize import Normalizer, NormalizerConfig
 from asr.text.tokenizer import train_char
 from tests.tiny_model import tiny_model
 
@@ -123,7 +123,7 @@ def test_a_configuration_brings_the_sample_rate(
         (["{good}", "{good}"], "given twice; name each manifest once"),
         (["{good}", "--jobs", "0"], "--jobs 0: must be at least 1"),
         (["{good}", "other.jsonl", "--fix", "x.jsonl"], "--fix cleans one manifest, 2 are given"),
-        (["{good}", "--fix", "{good}"], "is the manifest itself; choose another name"),
+        (["{good}", "--fix", "{good}"], "is one of the files to read"),
         (["{good}", "--model", "m", "--tokens", "t"], "--model holds its own tokens and configuration"),
         ([], "the following arguments are required: MANIFEST"),
     ],
@@ -147,3 +147,17 @@ def test_a_missing_file_ends_with_3(good: str, option: str, capsys: pytest.Captu
 def test_a_missing_manifest_ends_with_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(tmp_path / "none.jsonl")]) == 3
     assert "cannot read the manifest" in capsys.readouterr().err
+
+
+def test_values_of_the_configuration_can_be_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A recipe's own overrides must reach the check, or its advice ("less subsampling") leads nowhere."""
+    config, tokens = tmp_path / "conf.yaml", tmp_path / "tokens.json"
+    config.write_text("model: {encoder: {factor: 4}}\n")
+    manifest = make(tmp_path, "m", ["ab" * 8], seconds=0.2)
+    train_char(["ab"], Normalizer(NormalizerConfig())).save(tokens)
+    check = ["check", "--config", str(config), "--tokens", str(tokens), manifest]
+    assert main(check) == 3
+    assert "less subsampling" in capsys.readouterr().out
+    assert main([*check, "model.encoder.factor=1"]) == 0
+    assert main(["check", manifest, "model.encoder.factor=1"]) == 2
+    assert "name that with --config" in capsys.readouterr().err

@@ -81,3 +81,15 @@ def test_an_empty_manifest_is_refused(model: Path, tmp_path: Path, capsys: pytes
     empty.touch()
     assert decode(model, empty, tmp_path / "hyp.jsonl") == 3
     assert "holds no utterances" in capsys.readouterr().err
+
+
+def test_the_files_that_are_read_are_not_overwritten(
+    model: Path, manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    link = tmp_path / "link.jsonl"
+    link.symlink_to(manifest)
+    for out in (manifest, tmp_path / "." / "test.jsonl", link, tmp_path / "first.wav", model):
+        before = out.read_bytes()
+        assert decode(model, manifest, out) == 2
+        assert f"--out {out}: is one of the files to read" in capsys.readouterr().err
+        assert out.read_bytes() == before

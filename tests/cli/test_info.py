@@ -87,6 +87,75 @@ def test_other_files_are_refused(tmp_path, capsys) -> None:
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"model.features.hop_ms": "10"}, 'model.features.hop_ms is "10"'),
+        ({"model.features.hop_ms": 1e-320}, "model.features.hop_ms is 1"),
+        ({"model.encoder": [1]}, "model.encoder.factor is null"),
+        ({"tokenizer": 3}, "tokenizer.symbols is null"),
+        ({"tokenizer.symbols": [1]}, "tokenizer.symbols is [1]"),
+        ({"tokenizer.normalizer": [1]}, "tokenizer.normalizer is [1]"),
+        ({"domain": 3}, "domain is 3"),
+    ],
+)
+def test_headers_with_values_of_other_types_are_refused(model, tmp_path, capsys, flags, changes, words) -> None:
+    tensors, header = model.packed(ModelNotes())
+    for place, value in changes.items():
+        *groups, last = place.split(".")
+        group = header
+        for key in groups:
+            group = group[key]
+        group[last] = value
+    path = tmp_path / "odd.safetensors"
+    store.save(path, tensors, header)
+    assert main(["info", str(path), *flags]) == 3
+    err = capsys.readouterr().err
+    assert words in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("entry", [5, None, {}, {"shape": ["a"]}, {"shape": [-1]}, {"shape": [2] * 9}, {"shape": 4}])
+def test_damaged_indices_are_refused(file, capsys, entry) -> None:
+    data = file.read_bytes()
+    count = int.from_bytes(data[:8], "little")
+    index = json.dumps({**json.loads(data[8 : 8 + count]), "x": entry}).encode()
+    file.write_bytes(len(index).to_bytes(8, "little") + index + data[8 + count :])
+    assert main(["info", str(file)]) == 3
+    err = capsys.readouterr().err
+    assert 'tensor "x" has the shape' in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_every_value_is_escaped(model, tmp_path, capsys, flags) -> None:
+    tensors, header = model.packed(ModelNotes())
+    evil = "\x1b[2J\x9b\x7f\u202e\ud800"
+    header["storage"] = header["sample_rate"] = header["tokenizer"]["kind"] = evil
+    header["domain"] = {evil: evil}
+    header["model"]["encoder"][evil] = evil
+    header["parameters"] = header["bytes"] = evil  # what was counted is shown, not what a header claims
+    store.save(tmp_path / "evil.safetensors", tensors, header)
+    assert main(["info", str(tmp_path / "evil.safetensors"), *flags]) == 0
+    out = capsys.readouterr().out
+    assert all(letter.isprintable() or letter == "\n" for letter in out)
+    if flags:
+        facts = json.loads(out)
+        assert facts["storage"] == evil
+        assert facts["bytes"] == (tmp_path / "evil.safetensors").stat().st_size
+
+
+@pytest.mark.parametrize(("flags", "code"), [([], 0), (["--json"], 3)])
+def test_numbers_that_are_not_finite_are_no_json(file, capsys, flags, code) -> None:
+    data = file.read_bytes()
+    changed = data.replace(b"0.62", b"1e99", 1).replace(b"1e99}", b"1e999}", 1)
+    count = int.from_bytes(data[:8], "little") + len(changed) - len(data)
+    file.write_bytes(count.to_bytes(8, "little") + changed[8:])
+    assert main(["info", str(file), *flags]) == code
+    assert len(capsys.readouterr().err.splitlines()) == (1 if code else 0)
+
+
 def test_info_needs_no_torch(file) -> None:
     code = (
         "import sys; from asr.cli.main import main; assert main(['info', sys.argv[1]]) == 0;"

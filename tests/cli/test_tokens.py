@@ -125,3 +125,22 @@ def test_out_is_a_folder(text_file: Path, tmp_path: Path, capsys: pytest.Capture
 def test_out_cannot_be_written(text_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert asr_tokens(str(text_file), "--kind", "char", "--out", str(text_file / "tokens.json")) == 4
     assert "cannot write" in capsys.readouterr().err
+
+
+def test_the_configuration_of_the_training_says_how_texts_are_normalised(tmp_path: Path) -> None:
+    texts, config, out = tmp_path / "texts.txt", tmp_path / "conf.yaml", tmp_path / "tokens.json"
+    texts.write_text("Ab\n")
+    config.write_text("text:\n  case: upper\n  map: {B: C}\ntrain:\n  epochs: 3\n")
+    made = ["--config", str(config), str(texts), "--kind", "char", "--out", str(out)]
+    assert asr_tokens(*made, "train.epochs=2") == 0
+    assert json.loads(out.read_text())["symbols"] == ["<blank>", "A", "C"]
+    assert asr_tokens(*made, "text.map={}") == 0
+    assert json.loads(out.read_text())["symbols"] == ["<blank>", "A", "B"]
+
+
+def test_the_texts_are_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    texts = tmp_path / "texts.txt"
+    texts.write_text("ab\n")
+    assert asr_tokens(str(texts), "--kind", "char", "--out", str(texts)) == 2
+    assert texts.read_text() == "ab\n"
+    assert capsys.readouterr().err.count("\n") == 1

@@ -55,6 +55,7 @@ def test_resampling_is_said_once(corpus: Corpus, tmp_path: Path, capsys: pytest.
         (["train.loader.max_seconds=5"], 2, "train.loader.max_seconds (5) must not exceed"),
         (["--overfit", "8", "--resume"], 2, "--overfit starts anew; leave out --resume"),
         (["--overfit", "-1"], 2, "--overfit -1: give the number of utterances"),
+        (["text.case=upper"], 2, "text.case is 'upper', in the tokens 'keep'; make the tokens with asr"),
         (["--seed", "-1"], 2, "--seed -1: must lie between 0 and"),
         (["train.precision=fp16"], 2, "train.precision=fp16 needs --device cuda"),
         (["augment.waveform.noise_folder=nowhere"], 3, "nowhere: there is no such folder"),

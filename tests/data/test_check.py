@@ -14,7 +14,7 @@ from asr.data.check import check_manifests
 from asr.data.check_audio import clipped_share, loudest_level
 from asr.data.check_report import KINDS, MAX_EXAMPLES, MAX_GROUPS, Remark, Report, group_remarks, write_cleaned
 from asr.data.manifest import read_manifest
-from asr.errors import DataError, UsageError
+from asr.errors import DataError, MachineError, UsageError
 from asr.text.normalize import Normalizer
 from asr.text.tokenizer import Tokenizer, train_char
 from asr.units import FrameGeometry
@@ -338,6 +338,15 @@ def test_the_cleaned_manifest_has_no_errors_left_and_tells_what_went(
         ["b", "outside-alphabet"],
         ["d", "wrong-duration"],
     ]
+
+
+def test_without_the_cleaned_manifest_there_is_no_list(write: Write, tmp_path: Path) -> None:
+    report = check(write({}, {"samples": None}))
+    folder = tmp_path / "out" / "folder"
+    folder.mkdir(parents=True)
+    with pytest.raises(MachineError, match="cannot write: Is a directory"):
+        write_cleaned(report, "train.jsonl", folder)
+    assert list(folder.parent.iterdir()) == [folder]
 
 
 def test_the_json_is_as_documented(write: Write) -> None:

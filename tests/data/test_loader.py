@@ -150,12 +150,23 @@ def test_padding_is_zero_and_targets_are_the_texts(corpus: Corpus) -> None:
 def test_the_heaviest_parts_of_a_rank_are_among_its_own(corpus: Corpus) -> None:
     data = training_data(corpus, accumulate=2)
     for rank in range(2):
-        mine = batches(data, 0, rank, 2)
+        mine = [batch for epoch in range(3) for batch in batches(data, epoch, rank, 2)]
         tried = list(data.heaviest(rank=rank, ranks=2))
         assert max(batch.waveform.numel() for batch in tried) == max(batch.waveform.numel() for batch in mine)
         assert max(batch.waveform.shape[1] for batch in tried) == max(
             batch.waveform.shape[1] for batch in mine if batch.ids
         )
+
+
+def test_the_heaviest_batches_are_those_of_the_first_three_epochs(corpus: Corpus) -> None:
+    """Epoch 0 is sorted by exact length and so pads least: the heaviest batches come later."""
+    data = training_data(corpus, EVERYTHING)
+    padded = [max(batch.waveform.numel() for batch in batches(data, epoch)) for epoch in range(3)]
+    tried = list(data.heaviest(rank=0, ranks=1))
+    assert len(tried) <= 2
+    assert max(batch.waveform.numel() for batch in tried) == max(padded) > padded[0]
+    longest = [int(data.planned_samples(epoch).max()) for epoch in range(3)]
+    assert max(batch.waveform.shape[1] for batch in tried) == max(longest)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -85,13 +85,16 @@ def checkout(tmp_path: Path) -> Checkout:
 
 
 def test_all_stages_then_none(checkout: Checkout) -> None:
-    calls = checkout.run("--seed", "7", "train.epochs=3")
+    overrides = ("train.epochs=3", "text.case=lower")
+    calls = checkout.run("--seed", "7", *overrides)
     assert [call.split()[0] for call in calls] == STAGES
     run = checkout.root / "runs" / "yesno"
     assert calls[2] == (
-        f"train conf/yesno.yaml train.epochs=3 --train {run}/data/train.jsonl --valid {run}/data/valid.jsonl "
+        f"train conf/yesno.yaml {' '.join(overrides)} --train {run}/data/train.jsonl --valid {run}/data/valid.jsonl "
         f"--tokens {run}/tokens.json --out {run} --seed 7"
     )
+    assert calls[0].startswith(f"tokens --config conf/yesno.yaml {run}/data/train.jsonl text.case=lower --kind char")
+    assert calls[1].endswith(f"{run}/data/test.jsonl train.epochs=3 text.case=lower")
     assert calls[3] == f"average {run} --domain {run}/data/valid.jsonl --out {run}/model.safetensors"
     assert (run / "data" / "check.txt").read_text() == "{}\n", "the report is kept"
     stamps = {file.stem: json.loads(file.read_text()) for file in (run / "stages").glob("*.json")}
@@ -99,7 +102,9 @@ def test_all_stages_then_none(checkout: Checkout) -> None:
         "prepare", "check", "tokens", "train", "average", "decode.valid", "decode.test", "score.valid", "score.test"
     }  # fmt: skip
     assert all(stamp["done"] for stamp in stamps.values())
-    done = checkout.start("--corpus", "corpora/yesno", "--accept", "any", "--seed", "7", "train.epochs=3")
+    done = checkout.start(
+        "--corpus", "corpora/yesno", "--accept", "any", "--seed", "7", "train.epochs=3", "text.case=lower"
+    )
     assert checkout.calls() == []
     assert [line.split(":")[1] for line in done.stderr.splitlines()] == [" done and unchanged"] * 9
 
@@ -112,7 +117,7 @@ def test_a_change_repeats_what_depends_on_it_and_nothing_else(checkout: Checkout
     assert checkout.ran() == ["average", "score", "score"], "the false average is the same again, so none decodes"
     checkout.write("conf/yesno.yaml", "model: {more: 1}\n")
     done = checkout.start("--corpus", "corpora/yesno", "--accept", "any", "--seed", "2", "--stop", "train")
-    assert [call.split()[0] for call in checkout.calls()] == ["check", "train"]
+    assert [call.split()[0] for call in checkout.calls()] == ["tokens", "check", "train"]
     assert "train: starting; its command changed: '1' is now '2' and 1 more; what was there is now" in done.stderr
     assert "--resume" not in checkout.calls()[-1], "not from checkpoints of another configuration"
 
@@ -147,7 +152,7 @@ def test_start_refuses_to_build_on_something_stale(checkout: Checkout) -> None:
     checkout.run("train.epochs=3")
     done = checkout.start("--corpus", "corpora/yesno", "--accept", "any", "--start", "decode")
     assert done.returncode == 2
-    assert "train: its command changed: without 'train.epochs=3'" in done.stderr
+    assert "check: its command changed: without 'train.epochs=3'" in done.stderr
     assert "something stale" in done.stderr.splitlines()[-1]
     assert checkout.calls() == []
 
@@ -167,6 +172,8 @@ def test_an4_trains_on_the_manifest_that_was_asked_for(checkout: Checkout) -> No
     calls = checkout.run("--out", str(run), "--train", "train_all", "--stop", "train", recipe="an4")
     assert f"--train {run}/data/train_all.jsonl" in calls[2]
     assert [call.split()[0] for call in calls] == STAGES[:3]
+    calls = checkout.run("--out", str(run), "--train", "train_all", "--start", "average", recipe="an4")
+    assert f"--domain {run}/data/test.jsonl" in calls[0], "valid is a part of train_all"
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,11 @@ def test_reads_manifest_and_hypothesis_rows(tmp_path: Path) -> None:
         ('{"id": 7, "text": "x"}', ":2: 'id' must be a text, got 7"),
         ('{"id": "a", "text": null}', ":2: utterance 'a': 'text' must be a text, got null"),
         ('{"id": "first", "text": "x"}', ":2: utterance 'first' occurs twice"),
+        ('{"id": "a", "text": "\\ud800"}', ":2: 'text' holds half of a surrogate pair"),
+        ('{"id": "\\udc00", "text": "x"}', ":2: 'id' holds half of a surrogate pair"),
+        ('{"id": "a", "text": "x", "duration": ' + "9" * 400 + "}", ":2: utterance 'a': 'duration' must be in seconds"),
+        ('{"id": "a", "text": "x", "duration": 1e999}', ":2: utterance 'a': 'duration' must be in seconds"),
+        ('{"id": "a", "text": "x", "duration": "1"}', ":2: utterance 'a': 'duration' must be in seconds"),
     ],
 )
 def test_bad_rows_are_named_with_file_and_line(tmp_path: Path, row: str, message: str) -> None:

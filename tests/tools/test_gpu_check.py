@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from asr.errors import MachineError
+from asr.errors import MachineError, UsageError
 from tests.tools.benchmarks import ROOT, TINY, benchmark, prepared_an4
 
 gpu_check = benchmark("gpu_check")
@@ -82,6 +82,36 @@ def test_an4_reports_when_the_figure_was_reached(task: Any, monkeypatch: pytest.
     monkeypatch.setattr(gpu_check, "FIGURE", -1.0)
     other = gpu_check.an4(replaced_out(task, "other"))
     assert (other["passed"], other["minutes_to_figure"]) == (False, None)
+
+
+def test_a_second_run_replaces_the_trainings_of_the_first(task: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu_check.an4(task)
+    result = gpu_check.an4(task)
+    assert result["finished"]
+    checkpoint = task.out / "an4" / "checkpoints" / "last.safetensors"
+    trained: list[str] = []
+
+    def train_twin(task: Any, name: str, *more: str, backend: str | None = None) -> None:
+        target = task.out / "twins" / name / "checkpoints" / checkpoint.name
+        assert not target.exists()
+        target.parent.mkdir(parents=True)
+        shutil.copy(checkpoint, target)
+        trained.append(name)
+
+    monkeypatch.setattr(gpu_check, "_train_twin", train_twin)
+    for _ in range(2):
+        assert gpu_check.nccl(task)["passed"]
+    assert trained == ["nccl", "nccl-alone", "nccl-again"] * 2
+
+
+def test_a_training_of_somebody_else_is_left_alone(task: Any) -> None:
+    foreign = task.out / "an4" / "checkpoints" / "last.safetensors"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_bytes(b"theirs")
+    for _ in range(2):
+        with pytest.raises(UsageError, match="this folder holds a run"):
+            gpu_check.an4(task)
+    assert foreign.read_bytes() == b"theirs"
 
 
 def replaced_out(task: Any, name: str) -> Any:

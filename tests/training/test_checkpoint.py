@@ -1,6 +1,9 @@
 """Checkpoints: model files that also hold a training's state, and no pickle."""
 
+import os
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +16,8 @@ from asr.store import load, save
 from asr.training.checkpoint import (
     Position,
     TrainingState,
+    kept_checkpoints,
+    kept_path,
     load_state,
     optimizer_tensors,
     remove_unfinished,
@@ -114,11 +119,47 @@ def test_a_malicious_pickle_does_nothing_but_fail(tmp_path: Path, name: str) -> 
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
-    (tmp_path / ".last.safetensors.123.tmp").write_bytes(b"half")
+    dead = ended_process()
+    names = ("config.yaml", "tokens.json", "last.safetensors", "step-0000100.safetensors", "step-12345678.safetensors")
+    for name in names:
+        (tmp_path / f".{name}.{dead}.tmp").write_bytes(b"half")
+    (tmp_path / f".last.safetensors.{os.getpid()}.tmp").write_bytes(b"of an earlier process of our number")
     (tmp_path / "last.safetensors").write_bytes(b"whole")
     remove_unfinished(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["last.safetensors"]
     remove_unfinished(tmp_path / "nothing-here")
+
+
+def test_unfinished_files_of_others_stay(tmp_path: Path) -> None:
+    dead = ended_process()
+    foreign = (
+        ".notes.tmp",
+        f".notes.txt.{dead}.tmp",
+        f".step-0000100-int8.safetensors.{dead}.tmp",
+        ".last.safetensors.x.tmp",
+    )
+    running = (f".last.safetensors.{os.getppid()}.tmp", ".config.yaml.1.tmp")
+    for name in (*foreign, *running):
+        (tmp_path / name).touch()
+    remove_unfinished(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {*foreign, *running}
+
+
+def ended_process() -> int:
+    """Return the number of a process that has ended."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    return process.pid
+
+
+def test_kept_checkpoints_are_in_order_and_no_other_files(tmp_path: Path) -> None:
+    steps = (12345678, 100, 9999999)
+    for step in steps:
+        kept_path(tmp_path, step).touch()
+    for name in ("step-0000200-int8.safetensors", "step-300.safetensors", "step-00000400.safetensors", "step-0000500"):
+        (tmp_path / name).touch()
+    assert kept_checkpoints(tmp_path) == {step: kept_path(tmp_path, step) for step in sorted(steps)}
+    assert list(kept_checkpoints(tmp_path)) == sorted(steps)
 
 
 def test_the_header_holds_only_json(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ import dataclasses
 import errno
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from asr.errors import DataError, InputError, MachineError, UsageError
 from asr.recognizer import Recognizer
 from asr.store import load
 from asr.training import fit as fitting
+from asr.training.averaging import MovingAverage
 from asr.training.checkpoint import load_state
 from asr.training.fit import Outcome, Request, fit
 from asr.training.module import MAX_SKIPPED, CtcTraining
@@ -202,6 +205,33 @@ def test_a_step_without_a_finite_gradient_changes_no_weight(run: Run, monkeypatc
     assert told.startswith("step 4: the gradient is not finite; left the step out (1 so far): ")
 
 
+def test_a_step_that_overflows_in_fp16_is_counted_and_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loss scaler left such steps out without a word, and the moving average took the same weights in twice.
+
+    There is no fp16 on a CPU: the scaler's own part, to leave the step out and lower its scale, is not played.
+    """
+    monkeypatch.setattr(fitting, "_check", lambda request: None)
+    monkeypatch.setitem(fitting._PRECISIONS, "fp16", "32-true")
+    taken: list[int] = []
+    update = MovingAverage.update
+
+    def watched(self: MovingAverage, weights: dict[str, torch.Tensor], step: int) -> None:
+        taken.append(step)
+        update(self, weights, step)
+
+    monkeypatch.setattr(MovingAverage, "update", watched)
+    spoil_gradients(monkeypatch, lambda step: step in (0, 4))
+    run(train__precision="fp16", train__ema_decay=0.9, valid=False)
+    position = load_state(run.out / LAST).position
+    assert (position.step, position.skipped) == (6, 2)
+    assert taken == [2, 3, 4, 6]
+    told = [line.partition(": the gradient is not finite; left the step out ") for line in run.said]
+    assert [(start, end[:10]) for start, found, end in told if found] == [
+        ("step 0", "(1 so far)"),
+        ("step 4", "(2 so far)"),
+    ]
+
+
 def test_a_training_that_only_fails_ends(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     spoil_gradients(monkeypatch, lambda step: step > 2)
     with pytest.raises(UsageError, match=f"no finite gradient in {MAX_SKIPPED} steps; lower train.optimizer.learning"):
@@ -218,6 +248,30 @@ def test_early_stop_is_final(run: Run) -> None:
     assert again.steps == 9
     assert again.validation == first.validation
     assert run.said == ["12 utterances, 0.2 min; 0.01 M parameters; the run had ended after step 9"]
+
+
+def test_resume_refuses_another_stretch_of_audio(run: Run) -> None:
+    run(train__epochs=1, valid=False)
+    first, *others = run.corpus.utterances
+    for changes in ({"channel": 0}, {"start": 0.01}, {"duration": first.duration - 0.01}, {"text": "abba"}):
+        changed = [dataclasses.replace(first, **changes), *others]
+        with pytest.raises(UsageError, match="what differs is training data; undo"):
+            run(train__epochs=1, train=changed, valid=False, resume=True)
+
+
+def test_a_training_that_is_refused_deletes_nothing(run: Run) -> None:
+    run(train__epochs=1, valid=False)
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    left = [run.out / path.with_name(f".{path.name}.{process.pid}.tmp") for path in (Path("config.yaml"), LAST)]
+    for path in left:
+        path.touch()
+    for changes in ({"seed": 2, "resume": True}, {}):
+        with pytest.raises(UsageError, match="give another --out"):
+            run(train__epochs=1, valid=False, **changes)
+        assert all(path.exists() for path in left)
+    run(train__epochs=1, valid=False, resume=True)
+    assert not any(path.exists() for path in left)
 
 
 def test_resume_without_a_run_starts_one(run: Run) -> None:
@@ -345,7 +399,7 @@ def test_the_state_of_the_fp16_scaler_is_saved_and_restored(run: Run, monkeypatc
     assert state.scaler == scaler
     assert restored == []
     state.position.epoch = 0  # as if the epoch were still to come
-    monkeypatch.setattr(fitting, "_resumed_state", lambda request, first: state)
+    monkeypatch.setattr(fitting, "_resumed_state", lambda request: state)
     run(resume=True, train__epochs=1)
     assert restored == [scaler]
 

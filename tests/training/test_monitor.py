@@ -73,6 +73,15 @@ def test_a_checkpoint_of_a_killed_run_beyond_the_resumed_step_goes(tmp_path: Pat
     assert watch.kept() == [10, 20]
 
 
+def test_a_copy_beside_the_kept_checkpoints_stays_and_counts_for_nothing(tmp_path: Path) -> None:
+    watch = Watch(tmp_path, keep_best=0, keep_last=1)
+    copy = tmp_path / "checkpoints" / "step-0000010-int8.safetensors"
+    tiny_model().save(copy)
+    for _ in range(2):
+        watch.validate(50)
+    assert sorted(path.name for path in copy.parent.iterdir()) == [copy.name, "step-0000020.safetensors"]
+
+
 def test_patience_ends_a_training_that_gets_no_better(tmp_path: Path) -> None:
     watch = Watch(tmp_path, patience=2)
     assert [watch.validate(wer) for wer in (50, 55, 49, 49, 60)] == [False, False, False, False, True]

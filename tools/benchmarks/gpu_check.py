@@ -20,6 +20,7 @@ import importlib.util
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -33,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 from _common import prepare_an4, run, say, table
 
 from asr.cli.main import Parser
-from asr.errors import EXIT_DEFECT, EXIT_DONE, MachineError, UsageError
+from asr.errors import EXIT_DEFECT, EXIT_DONE, MachineError, UsageError, writing
 
 if TYPE_CHECKING:
     import torch
@@ -47,6 +48,7 @@ FIGURE = 8.5  # % of the test words: what the recipe must reach
 LOG_PROB_TOLERANCE = 1e-4
 TWIN_TOLERANCE = 0.02  # how far two trainings may part, as a share of how far they came, or 3 times what chance does
 TOTAL_SECONDS = 530.0
+MARK = ".gpu-check"  # lies in the run folders that are ours to remove
 SCORING_SECONDS = 40.0  # left for scoring the checkpoints after the training of an4
 
 
@@ -155,7 +157,7 @@ def an4(task: Task) -> dict[str, Any]:
 
     workers = min(8, os.cpu_count() or 1)
     request = task.request("train_all", f"train.loader.workers={workers}", "train.keep_last=1000000")
-    request = replace(request, valid=read_manifest(task.manifests["valid"]), out=task.out / "an4")
+    request = replace(request, valid=read_manifest(task.manifests["valid"]), out=fresh_run(task.out / "an4"))
     started, audio, deadline = time.time(), [0.0], time.monotonic() + task.seconds - SCORING_SECONDS
 
     def progress(done: int, total: int | None, audio_seconds: float = 0.0, note: str = "") -> None:
@@ -215,6 +217,7 @@ def training(task: Task) -> dict[str, Any]:
 
 def gloo(task: Task) -> dict[str, Any]:
     """Return how far two processes on one card come from one process, after equal steps in float32 without dropout."""
+    twin = fresh_run(task.out / "twins" / "gloo")
     environment = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
     context = multiprocessing.get_context("spawn")
     ranks = [
@@ -230,13 +233,28 @@ def gloo(task: Task) -> dict[str, Any]:
         for process in ranks:
             process.kill()
         return {"passed": False, "why": f"the two processes ended with the exit codes {codes}; their log tells more"}
-    return _compared(task, task.out / "twins" / "gloo")
+    return _compared(task, twin)
 
 
 def nccl(task: Task) -> dict[str, Any]:
     """Return how far a training through NCCL at world size 1 comes from one without."""
+    twin = fresh_run(task.out / "twins" / "nccl")
     _train_twin(task, "nccl", backend="nccl" if task.device == "cuda" else "gloo")
-    return _compared(task, task.out / "twins" / "nccl")
+    return _compared(task, twin)
+
+
+def fresh_run(folder: Path) -> Path:
+    """Return a run folder without what an earlier gpu-check left there.  A training of somebody else's stays.
+
+    Raises: MachineError if it cannot be removed or made.
+    """
+    with writing(folder):
+        if (folder / MARK).is_file():
+            shutil.rmtree(folder)
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            (folder / MARK).touch()
+    return folder
 
 
 PARTS: dict[str, tuple[Callable[[Task], dict[str, Any]], float]] = {  # with the seconds that each may take
@@ -299,14 +317,15 @@ def _scores(task: Task, checkpoints: Path, started: float) -> Iterator[dict[str,
     """Yield step, minutes since the start and test error rate of each kept checkpoint, in order."""
     from asr.data.manifest import read_manifest
     from asr.model import AcousticModel
+    from asr.training.checkpoint import kept_checkpoints
     from asr.training.validation import Validator
 
     validator = None
-    for path in sorted(checkpoints.glob("step-*.safetensors")):
+    for step, path in kept_checkpoints(checkpoints).items():
         model = AcousticModel.load(path).to(task.device)
         validator = validator or Validator(read_manifest(task.manifests["test"]), model, batch_seconds=400.0)
         yield {
-            "step": int(path.stem.removeprefix("step-")),
+            "step": step,
             "minutes": round((path.stat().st_mtime - started) / 60, 3),
             "test_wer": round(validator.run(model).wer, 3),
         }
@@ -372,9 +391,9 @@ def _compared(task: Task, twin: Path) -> dict[str, Any]:
     from asr.model import AcousticModel
     from asr.training.checkpoint import load_state
 
-    for name in ("alone", "again"):
-        _train_twin(task, f"{twin.name}-{name}")
-    runs = [twin.with_name(f"{twin.name}-{name}") for name in ("alone", "again")]
+    runs = [fresh_run(twin.with_name(f"{twin.name}-{name}")) for name in ("alone", "again")]
+    for run_folder in runs:
+        _train_twin(task, run_folder.name)
     files = [run / "checkpoints" / "last.safetensors" for run in (twin, *runs)]
     ends = [_weights(AcousticModel.load(file)) for file in files]
     request = task.request("train")
