@@ -320,10 +320,6 @@ def test_one_sentence_is_the_same_text_in_every_coding(corpora: Path, tmp_path: 
 
 @pytest.mark.corpora
 @pytest.mark.slow
-@pytest.mark.xfail(
-    strict=True,
-    reason="the interim an4 was trained on utterances of up to 6 s only: over minutes its memory drifts (docs/log.md)",
-)
 @pytest.mark.parametrize("order", range(3))
 def test_an4_joined_reads_the_same_whole_and_in_windows(corpora: Path, order: int) -> None:
     import kaldialign
