@@ -191,13 +191,14 @@ class _Spectra:
             seed=seed,
             views=2 if experiment.train.consistency else 1,
         )
+        self._parts = self._data.each_alone(epoch=0)
 
     def waveforms(self, index: int) -> Iterator[tuple[str, Waveform]]:
         """Yield (what was drawn, waveform (S,) in [-1, 1]) for each view that the training has of an utterance."""
         from asr.features.inversion import griffin_lim, mel_energies
         from asr.training.objective import training_features
 
-        part = self._data.part_of(index, epoch=0)
+        part = self._parts[index]
         batch = self._data[part]
         features, _ = training_features(self._model, batch, self._augment)
         frontend, views = self._model.frontend, batch.seeds.shape[1]

@@ -186,10 +186,11 @@ class TrainingData(Dataset[Batch]):
         text = between.join(self.utterances[index].text or "" for index in chain)
         return np.array(self._tokenizer.encode(text), dtype=np.int64)
 
-    def part_of(self, index: int, epoch: int) -> _Part:
-        """Return an utterance of an epoch as a batch of its own."""
-        chain = self._chain(index, epoch, self._perturbed_samples(epoch))
-        return _Part((chain,), epoch, 0, 0, 1, int(self.planned_samples(epoch)[index]))
+    def each_alone(self, epoch: int) -> list[_Part]:
+        """Return every utterance of an epoch, in order, as a batch of its own."""
+        alone = self._perturbed_samples(epoch)
+        chains = [self._chain(index, epoch, alone) for index in range(len(alone))]
+        return [_Part((chain,), epoch, 0, 0, 1, int(alone[list(chain)].sum())) for chain in chains]
 
     def heaviest(self, *, rank: int, ranks: int) -> Iterator[Batch]:
         """Yield a rank's batches of the first epochs that need the most memory, to be tried before step 1."""

@@ -43,8 +43,8 @@ def test_a_space_stands_between_two_texts_where_the_alphabet_has_one(corpus: Cor
     rows = [replace(row, text="ab" if index % 2 else "c d") for index, row in enumerate(corpus.utterances)]
     augment = parse(AugmentConfig, {"joining": {"probability": 0.9, "max_seconds": 9.0}}, where="test")
     data = TrainingData(rows, tokenizer, RATE, LoaderConfig(workers=0), augment, seed=3)
-    chain = data.part_of(0, epoch=1).chains[0]
-    (target,) = data[data.part_of(0, epoch=1)].targets
+    part = data.each_alone(epoch=1)[0]
+    (chain,), (target,) = part.chains, data[part].targets
     assert len(chain) > 1
     assert tokenizer.decode(target.tolist()) == " ".join(rows[index].text or "" for index in chain)
 
