@@ -5,6 +5,7 @@ Every message is one line: where, what is wrong, the value found, what is allowe
 
 import difflib
 import errno
+import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,3 +68,9 @@ def writing(path: str | Path) -> Iterator[None]:
     except OSError as error:
         cure = _CURES.get(error.errno or 0, "check the path")
         raise MachineError(f"{path}: cannot write: {error.strerror or error}; {cure}") from error
+
+
+def shown(value: object) -> str:
+    """Return a value from a file as short JSON for a message: ASCII, at most 40 characters."""
+    text = json.dumps(value)
+    return text if len(text) <= 40 else text[:37] + "..."

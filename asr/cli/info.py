@@ -9,7 +9,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from asr.errors import EXIT_DONE, DataError
+from asr.errors import EXIT_DONE, DataError, shown
 from asr.store import read_header
 from asr.units import is_number
 
@@ -97,7 +97,7 @@ def _check_types(path: Path, header: Mapping[str, Any]) -> None:
         for key in place.split("."):
             value = value.get(key) if isinstance(value, dict) else None
         if not is_right(value):
-            problem = f"{place} is {_shown(value)}"
+            problem = f"{place} is {shown(value)}"
             raise DataError(f"{path}: the header lacks the model's configuration or tokens: {problem}; get it again")
 
 
@@ -112,7 +112,7 @@ def _shapes(path: Path) -> dict[str, list[int]]:
     }
     for name, shape in shapes.items():
         if not _is_shape(shape):
-            raise DataError(f"{path}: tensor {_shown(name)} has the shape {_shown(shape)}; get the file again")
+            raise DataError(f"{path}: tensor {shown(name)} has the shape {shown(shape)}; get the file again")
     return shapes
 
 
@@ -164,11 +164,6 @@ def _outline(value: Any) -> str:
         return ""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2)
     return "".join(f"\n  {_visible(line)}" for line in text.splitlines())
-
-
-def _shown(value: object) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 40 else text[:37] + "..."
 
 
 def _visible(text: object) -> str:

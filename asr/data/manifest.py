@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from asr.errors import DataError, did_you_mean
+from asr.errors import DataError, did_you_mean, shown
 from asr.store import write_text
 from asr.units import Seconds, is_number
 
@@ -213,7 +213,7 @@ def _parse_line(raw: bytes) -> Any:
 def _check_row(row: Any, *, may_hold_surrogates: bool = True) -> None:
     """Raise _RowError unless `row` has the keys and values of the schema."""
     if not isinstance(row, dict):
-        raise _RowError(f"expected an object {{...}}, found {_shown(row)}")
+        raise _RowError(f"expected an object {{...}}, found {shown(row)}")
     if not row.keys() <= _KNOWN:
         unknown = next(key for key in row if key not in _KNOWN)
         raise _RowError(f"unknown key {unknown!r}{did_you_mean(unknown, KEYS)}")
@@ -223,7 +223,7 @@ def _check_row(row: Any, *, may_hold_surrogates: bool = True) -> None:
     for key in ("id", "audio", "text", "speaker", "language"):
         value = row.get(key)
         if value is not None and type(value) is not str:
-            raise _RowError(f"{key!r} must be a string, found {_shown(value)}")
+            raise _RowError(f"{key!r} must be a string, found {shown(value)}")
         if may_hold_surrogates and value is not None and _SURROGATE.search(value):
             raise _RowError(f"{key!r} holds half of a surrogate pair; save the text as UTF-8")
     _check_names(row)
@@ -240,20 +240,15 @@ def _check_names(row: dict[str, Any]) -> None:
 def _check_numbers(row: dict[str, Any]) -> None:
     start, duration, channel = row.get("start", 0), row["duration"], row.get("channel")
     if not is_number(duration):
-        raise _RowError(f"'duration' must be a number of seconds, found {_shown(duration)}")
+        raise _RowError(f"'duration' must be a number of seconds, found {shown(duration)}")
     if duration <= 0:
         raise _RowError(f"'duration' must be > 0, found {duration}; give the length in seconds", "wrong-duration")
     if start is not None and not is_number(start):
-        raise _RowError(f"'start' must be a number of seconds, found {_shown(start)}")
+        raise _RowError(f"'start' must be a number of seconds, found {shown(start)}")
     if start is not None and start < 0:
         raise _RowError(f"'start' must be >= 0, found {start}; count seconds from the file's start", "wrong-duration")
     if channel is not None and (type(channel) is not int or channel < 0):
-        raise _RowError(f"'channel' must be an integer from 0, or null, found {_shown(channel)}")
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=True)
-    return text if len(text) <= 40 else text[:37] + "..."
+        raise _RowError(f"'channel' must be an integer from 0, or null, found {shown(channel)}")
 
 
 class _Folders:

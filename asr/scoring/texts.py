@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from asr.errors import DataError
+from asr.errors import DataError, shown
 from asr.scoring.error_rate import Pair
 from asr.units import is_number
 
@@ -65,19 +65,17 @@ def _add_row(texts: dict[str, Text], line: str, *, where: str) -> None:
     row = _parse(line, where=where)
     name, text, duration = row.get("id"), row.get("text"), row.get("duration")
     if not isinstance(name, str) or not name:
-        raise DataError(f"{where}: 'id' must be a text, got {_shown(name)}; give every utterance an id")
+        raise DataError(f"{where}: 'id' must be a text, got {shown(name)}; give every utterance an id")
     if name in texts:
         raise DataError(f"{where}: utterance {name!r} occurs twice; keep one")
     if not isinstance(text, str):
-        raise DataError(
-            f"{where}: utterance {name!r}: 'text' must be a text, got {_shown(text)}; transcribe or drop it"
-        )
+        raise DataError(f"{where}: utterance {name!r}: 'text' must be a text, got {shown(text)}; transcribe or drop it")
     for key in ("id", "text"):
         if _SURROGATE.search(row[key]):
             raise DataError(f"{where}: {key!r} holds half of a surrogate pair; save the text as UTF-8")
     if duration is not None and not is_number(duration):
         raise DataError(
-            f"{where}: utterance {name!r}: 'duration' must be in seconds, got {_shown(duration)}; correct it"
+            f"{where}: utterance {name!r}: 'duration' must be in seconds, got {shown(duration)}; correct it"
         )
     texts[name] = Text(text, None if duration is None else float(duration))
 
@@ -89,7 +87,7 @@ def _parse(line: str, *, where: str) -> dict[str, Any]:
         reason = error.msg if isinstance(error, json.JSONDecodeError) else "a number or a nesting that no text needs"
         raise DataError(f"{where}: not JSON ({reason}); expected one object a line") from None
     if not isinstance(row, dict):
-        raise DataError(f"{where}: expected an object with 'id' and 'text', got {_shown(row)}")
+        raise DataError(f"{where}: expected an object with 'id' and 'text', got {shown(row)}")
     return row
 
 
@@ -100,8 +98,3 @@ def _refuse_constant(name: str) -> None:
 def _listed(names: Sequence[str]) -> str:
     more = ", ..." if len(names) > _SHOWN_IDS else ""
     return ", ".join(names[:_SHOWN_IDS]) + more
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=True)
-    return text if len(text) <= 40 else text[:37] + "..."
