@@ -4,26 +4,30 @@
 has no split of its own: Kaldi trains on the first 30 by name, lhotse on every second one, from the first.  Of
 those 30, 5 are held out as valid: the first by the SHA-256 of their names.
 
-In Kaldi's split every training file starts with no, and every test file with yes.  So each training file also
-comes without its first one to seven words, behind the silence it starts with: then a first word may be either.
+25 files hold few of the orders that eight words may come in, and in Kaldi's split every training file starts with
+no and every test file with yes: a network learns the orders instead of the words.  So the words are also put
+together anew, in random orders and from several files, cut in their pauses.
 """
 
 import argparse
+import itertools
 import re
 import sys
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from asr.audio.files import read_audio, write_audio
+from asr.audio.files import audio_info, read_audio, write_audio
 from asr.audio.resample import Waveform
 from asr.cli.preparing import prepare_command
 from asr.data.corpus import CorpusSignature
 from asr.data.manifest import Utterance
 from asr.data.published import PublishedCorpus, held_out, whole_file, write_manifests
 from asr.errors import DataError, writing
+from asr.randomness import stream
 
 YESNO = PublishedCorpus(
     name="yesno",
@@ -40,6 +44,7 @@ YESNO = PublishedCorpus(
     archive_sha256="c3f49e0cca421f96b75b41640749167b52118f232498667ca7a5f9416aef8e73",
 )
 NUM_HELD_OUT = 5  # files
+NUM_RECOMBINED = 400
 _WORDS = {"0": "no", "1": "yes"}
 
 _LOUD = 0.5  # of the way from the level of the pauses to that of the vowels, in dB: above it there is a word
@@ -66,35 +71,64 @@ def prepare(corpus: Path, out: Path, *, split: Split = "kaldi", accept: bool = T
     first, test = (utterances[:half], utterances[half:]) if split == "kaldi" else (utterances[::2], utterances[1::2])
     names = held_out([utterance.id for utterance in first], NUM_HELD_OUT)
     train = [utterance for utterance in first if utterance.id not in names]
-    with writing(out / "cuts"):
-        (out / "cuts").mkdir(parents=True, exist_ok=True)
+    folder = out / "recombined"
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     manifests = {
-        "train": train + [cut for utterance in train for cut in later_starts(utterance, out / "cuts")],
+        "train": train + recombined(train, NUM_RECOMBINED, folder),
         "valid": [utterance for utterance in first if utterance.id in names],
         "test": test,
     }
     write_manifests(out, manifests)
 
 
-def later_starts(utterance: Utterance, folder: Path) -> list[Utterance]:
-    """Return the utterance without its first one, two, ... words, each behind the silence it starts with.
+@dataclass(frozen=True)
+class _Pieces:
+    """A recording in pieces, cut in its pauses: silence, (word, waveform) for each word, silence."""
 
-    The waveforms are written to `folder`.  None come of a recording whose words the level does not tell apart.
-    Raises: DataError if it cannot be read; MachineError if `folder` cannot be written.
+    before: Waveform
+    words: list[tuple[str, Waveform]]
+    after: Waveform
+
+
+def recombined(utterances: Sequence[Utterance], count: int, folder: Path) -> list[Utterance]:
+    """Return `count` utterances of as many words as theirs, each word drawn from any of them, yes as often as no.
+
+    The waveforms are written to `folder`.  Recordings whose words the level does not tell apart are not used; none
+    come of recordings that do not hold both words.
+    Raises: DataError if one cannot be read; MachineError if `folder` cannot be written.
     """
+    recordings = [pieces for pieces in map(_pieces, utterances) if pieces]
+    words = [piece for recording in recordings for piece in recording.words]
+    known = {text: [piece for piece in words if piece[0] == text] for text in _WORDS.values()}
+    if not all(known.values()):
+        return []
+    draw, rate = stream(0, "recombined"), audio_info(utterances[0].audio).sample_rate
+    found = []
+    for number in range(count):
+        before, after = (recordings[index] for index in draw.integers(len(recordings), size=2))
+        texts = [_WORDS[digit] for digit in draw.permutation(["0", "1"] * len(before.words))[: len(before.words)]]
+        spoken = [known[text][draw.integers(len(known[text]))][1] for text in texts]
+        waveform = np.concatenate([before.before, *spoken, after.after])
+        path = folder / f"recombined-{number:03d}.flac"
+        write_audio(path, waveform, rate)
+        found.append(
+            replace(utterances[0], id=path.stem, audio=path, duration=len(waveform) / rate, text=" ".join(texts))
+        )
+    return found
+
+
+def _pieces(utterance: Utterance) -> _Pieces | None:
+    """Return the pieces of a recording, or None where its loud stretches are not as many as its words."""
     waveform, rate = read_audio(utterance.audio)
     words, spans = (utterance.text or "").split(), loud_spans(waveform, rate)
-    if len(spans) != len(words):
-        return []
-    silence = waveform[: _pause_before(spans, 0)]
-    cuts = []
-    for index in range(1, len(words)):
-        name = f"{utterance.id}-from-{index + 1}"
-        path, cut = folder / f"{name}.flac", np.concatenate([silence, waveform[_pause_before(spans, index) :]])
-        write_audio(path, cut, rate)
-        text = " ".join(words[index:])
-        cuts.append(replace(utterance, id=name, audio=path, duration=len(cut) / rate, text=text))
-    return cuts
+    if not words or len(spans) != len(words):
+        return None
+    edge = rate // 10  # silence that stays with the first and the last word
+    inner = [(last + first) // 2 for (_, last), (first, _) in itertools.pairwise(spans)]
+    borders = [max(0, spans[0][0] - edge), *inner, min(len(waveform), spans[-1][1] + edge)]
+    cut = [waveform[first:last] for first, last in itertools.pairwise(borders)]
+    return _Pieces(waveform[: borders[0]], list(zip(words, cut, strict=True)), waveform[borders[-1] :])
 
 
 def loud_spans(waveform: Waveform, rate: int) -> list[tuple[int, int]]:
@@ -111,12 +145,6 @@ def loud_spans(waveform: Waveform, rate: int) -> list[tuple[int, int]]:
             first = spans.pop()[0]
         spans.append((first, last))
     return [(first * step, last * step) for first, last in spans if last - first >= _SHORTEST_WORD]
-
-
-def _pause_before(spans: list[tuple[int, int]], index: int) -> int:
-    """Return the sample two thirds into the pause before a word, or into the silence that it starts with."""
-    before = spans[index - 1][1] if index else 0
-    return before + (spans[index][0] - before) * 2 // 3
 
 
 def _text(stem: Path) -> str:

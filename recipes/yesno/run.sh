@@ -9,7 +9,7 @@ recipe yesno "$@"
 data=$out/data
 
 stage prepare --input "$corpus" --output "$data/train.jsonl" --output "$data/valid.jsonl" \
-    --output "$data/test.jsonl" --output "$data/cuts" \
+    --output "$data/test.jsonl" --output "$data/recombined" \
     -- python recipes/yesno/prepare.py --corpus "$corpus" --out "$data" --split "${extra[split]}" \
     --accept "${extra[accept]}" "${download[@]}"
 model_stages "$data/train.jsonl" --kind char

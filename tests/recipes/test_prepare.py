@@ -9,7 +9,7 @@ from asr.audio.files import read_audio, write_audio
 from asr.data.manifest import Utterance, read_manifest
 from asr.errors import DataError
 from recipes.an4.prepare import prepare as prepare_an4
-from recipes.yesno.prepare import later_starts, loud_spans
+from recipes.yesno.prepare import NUM_RECOMBINED, loud_spans, recombined
 from recipes.yesno.prepare import prepare as prepare_yesno
 from tests.recipes.miniature import an4_samples, make_an4, make_yesno
 
@@ -97,7 +97,7 @@ def test_yesno_splits(tmp_path: Path) -> None:
         prepare_yesno(corpus, tmp_path / split, split=split, accept=False)
         parts = manifests(tmp_path / split)
         assert [row.id for row in parts["test"]] == test
-        whole = [row for row in parts["train"] if "from" not in row.id]
+        whole = [row for row in parts["train"] if "recombined" not in row.id]
         assert (len(whole), len(parts["valid"])) == (5, 5)
         assert ids(whole) | ids(parts["valid"]) | set(test) == set(names)
     for row in parts["test"]:
@@ -105,28 +105,47 @@ def test_yesno_splits(tmp_path: Path) -> None:
         assert row.language == "he"
 
 
-def test_yesno_trains_on_later_starts_too(tmp_path: Path) -> None:
+def test_yesno_also_trains_on_its_words_in_other_orders(tmp_path: Path) -> None:
     """Otherwise all training files of Kaldi's split start with "no", and the network learns that."""
     prepare_yesno(make_yesno(tmp_path / "waves_yesno", 20), tmp_path / "out", accept=False)
     parts = manifests(tmp_path / "out")
-    whole = {row.id: row for row in parts["train"] if "from" not in row.id}
-    cuts = [row for row in parts["train"] if "from" in row.id]
-    assert len(cuts) == 7 * len(whole)
-    for row in cuts:
-        name, start = row.id.split("-from-")
-        words = (whole[name].text or "").split()[int(start) - 1 :]
-        assert row.text == " ".join(words)
+    made = [row for row in parts["train"] if "recombined" in row.id]
+    assert len(made) == NUM_RECOMBINED
+    assert {(row.text or "").split()[0] for row in made} == {"yes", "no"}
+    assert len({row.text for row in made}) > NUM_RECOMBINED / 3
+    for row in made[:20]:
         waveform, rate = read_audio(row.audio)
-        assert len(waveform) == row.duration * rate
-        assert len(loud_spans(waveform, rate)) == len(words), "as many words to hear as to read"
-    assert not any("from" in row.id for row in [*parts["valid"], *parts["test"]])
+        assert len(waveform) == round(row.duration * rate)
+        assert len(loud_spans(waveform, rate)) == len((row.text or "").split()), "as many words to hear as to read"
+    assert not any("recombined" in row.id for row in [*parts["valid"], *parts["test"]])
 
 
-def test_yesno_keeps_a_recording_whole_whose_words_it_cannot_tell_apart(tmp_path: Path) -> None:
+def test_yesno_recombines_the_very_sounds_of_the_words(tmp_path: Path) -> None:
+    """Two recordings, of a low yes and a high no: each new one is low and high where its text says so."""
+    rate, word = 8000, 2000
+    tones = {"yes": 200.0, "no": 1500.0}
+    rows = []
+    for name, words in (("a", ["yes", "no", "no"]), ("b", ["no", "yes", "no"])):
+        spoken = [0.3 * np.sin(2 * np.pi * tones[text] / rate * np.arange(word)) for text in words]
+        pause = np.random.default_rng(1).normal(0, 1e-3, word)
+        waveform = np.concatenate([pause, *(part for tone in spoken for part in (tone, pause))])
+        write_audio(tmp_path / f"{name}.wav", waveform.astype(np.float32), rate)
+        rows.append(Utterance(name, tmp_path / f"{name}.wav", 0.0, len(waveform) / rate, text=" ".join(words)))
+    (tmp_path / "new").mkdir()
+    made = recombined(rows, 12, tmp_path / "new")
+    assert len(made) == 12
+    for row in made:
+        waveform, _ = read_audio(row.audio)
+        heard = [waveform[first:last] for first, last in loud_spans(waveform, rate)]
+        crossings = [float(np.abs(np.diff(np.sign(part))).mean()) for part in heard]
+        assert ["yes" if count < 0.4 else "no" for count in crossings] == (row.text or "").split()
+
+
+def test_yesno_recombines_nothing_of_recordings_whose_words_it_cannot_tell_apart(tmp_path: Path) -> None:
     write_audio(tmp_path / "noise.wav", np.random.default_rng(1).normal(0, 0.1, 8000), 8000)
     row = Utterance("noise", tmp_path / "noise.wav", 0.0, 1.0, text="yes no")
-    assert later_starts(row, tmp_path / "cuts") == []
-    assert not (tmp_path / "cuts").exists()
+    assert recombined([row], 3, tmp_path / "new") == []
+    assert not (tmp_path / "new").exists()
 
 
 def test_yesno_with_a_file_of_another_name(tmp_path: Path) -> None:
@@ -156,6 +175,4 @@ def test_an4_as_published(corpora: Path, tmp_path: Path) -> None:
 def test_yesno_as_published(corpora: Path, tmp_path: Path) -> None:
     prepare_yesno(corpora / "waves_yesno", tmp_path)
     parts = manifests(tmp_path)
-    assert {part: len(rows) for part, rows in parts.items()} == {"train": 193, "valid": 5, "test": 30}, (
-        "24 of 25 are cut"
-    )
+    assert {part: len(rows) for part, rows in parts.items()} == {"train": 425, "valid": 5, "test": 30}
