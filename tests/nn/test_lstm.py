@@ -1,12 +1,16 @@
 """LSTMs in training on CPU = torch's: values and gradients, in float32 and bfloat16, on one thread and several."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
+import numba
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from asr.nn import recurrent
+from asr.nn.kernels import lstm_cell
 from asr.nn.lstm import train_lstms
 from asr.nn.recurrent import BidirectionalLSTM, initialize_lstm
 from asr.nn.reversal import reversal_index
@@ -95,3 +99,21 @@ def test_a_layer_in_training_says_what_it_says_without_gradients(size: int) -> N
     with torch.inference_mode():
         torch.testing.assert_close(trained.detach(), layer(inputs, index), atol=1e-6, rtol=0)
     assert ("_Steps" in str(trained.grad_fn.next_functions)) == (size >= recurrent.SMALL)
+
+
+def test_kernels_run_where_compiled_code_can_be_kept_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container whose file system is read-only: numba refuses to cache, which is no reason not to train."""
+
+    def njit(*, cache: bool = False, **options: Any) -> Any:
+        if cache:
+            raise RuntimeError("cannot cache function 'triple': no locator available")
+        return numba.njit(**options)
+
+    monkeypatch.setattr(lstm_cell, "njit", njit)
+
+    def triple(values: Any) -> None:
+        values *= 3
+
+    array = np.ones(2, np.float32)
+    lstm_cell.compiled(triple)(array)
+    assert array.tolist() == [3, 3]

@@ -5,7 +5,8 @@ Each short loop writes one array, since the compiler gives up making vectors of 
 The logistic function is right to 3e-7; exp after the Cephes library's `expf` (Moshier 1992).
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 from numba import njit
@@ -19,7 +20,18 @@ _EXP = tuple(
     _F(value) for value in (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5)
 )
 _MANTISSA_BITS, _EXPONENT_BIAS = np.int32(23), _F(127)
-_COMPILE: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}}
+_COMPILE: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}}
+
+_Function = TypeVar("_Function", bound=Callable[..., None])
+
+
+def compiled(function: _Function) -> _Function:
+    """Return the function compiled at its first call, the machine code kept on disk for the next process."""
+    try:
+        kept: _Function = njit(cache=True, **_COMPILE)(function)
+    except RuntimeError:  # neither this folder nor the home can be written to
+        kept = njit(**_COMPILE)(function)
+    return kept
 
 
 @njit(inline="always")
@@ -81,7 +93,7 @@ def _rounded_compiled(array: Any, x: Any) -> Any:
     return whole if array.dtype.bitwidth == 32 else to_bfloat16
 
 
-@njit(**_COMPILE)  # type: ignore[untyped-decorator]
+@compiled
 def step_forward(gates: Any, from_past: Any, bias: Any, past_cell: Any, cell: Any, hidden: Any) -> None:
     """Turn gates (B, 4H: input, forget, cell input, output) from sums of the input into open gates; fill cell, hidden.
 
@@ -106,7 +118,7 @@ def step_forward(gates: Any, from_past: Any, bias: Any, past_cell: Any, cell: An
             gate[k] = _rounded(gate, opened[k])
 
 
-@njit(**_COMPILE)  # type: ignore[untyped-decorator]
+@compiled
 def step_backward(
     gates: Any, from_above: Any, from_future: Any, past_cell: Any, cell: Any, d_cell: Any, deltas: Any
 ) -> None:
