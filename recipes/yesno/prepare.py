@@ -92,8 +92,9 @@ class _Pieces:
 
 
 def recombined(utterances: Sequence[Utterance], count: int, folder: Path) -> list[Utterance]:
-    """Return `count` utterances of as many words as theirs, each word drawn from any of them, yes as often as no.
+    """Return `count` utterances of one word up to as many as theirs, drawn from all of them, yes as often as no.
 
+    Training on short ones first finds the words; on long ones alone it may take a label for the silence before them.
     The waveforms are written to `folder`.  Recordings whose words the level does not tell apart are not used; none
     come of recordings that do not hold both words.
     Raises: DataError if one cannot be read; MachineError if `folder` cannot be written.
@@ -107,7 +108,8 @@ def recombined(utterances: Sequence[Utterance], count: int, folder: Path) -> lis
     found = []
     for number in range(count):
         before, after = (recordings[index] for index in draw.integers(len(recordings), size=2))
-        texts = [_WORDS[digit] for digit in draw.permutation(["0", "1"] * len(before.words))[: len(before.words)]]
+        length = 1 + draw.integers(len(before.words))
+        texts = [_WORDS["01"[digit]] for digit in draw.integers(2, size=length)]
         spoken = [known[text][draw.integers(len(known[text]))][1] for text in texts]
         waveform = np.concatenate([before.before, *spoken, after.after])
         path = folder / f"recombined-{number:03d}.flac"
