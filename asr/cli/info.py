@@ -61,7 +61,7 @@ def describe(path: Path) -> dict[str, Any]:
         "file": str(path),
         "bytes": os.stat(path).st_size,
         "parameters": sum(parameters),
-        "tensors": len(shapes),
+        "tensors": sum(not name.endswith(_SCALE_SUFFIX) for name in shapes),
         "encoder_hop_ms": hop_ms,
         "encoder_frames_per_second": 1000 / hop_ms,
         "num_tokens": len(header["tokenizer"]["symbols"]),

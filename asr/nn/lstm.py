@@ -6,6 +6,7 @@ whose values stay in the cache.  Source: Hochreiter & Schmidhuber 1997, with the
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,28 +16,47 @@ from torch.autograd.function import once_differentiable
 
 from asr.nn.kernels.lstm_cell import step_backward, step_forward
 
-# oneDNN reorders a matrix on every call of a plain product, which takes as long as the product: reorder it once.
-_PACK = torch.ops.mkldnn._reorder_linear_weight
-_PACKED_PRODUCT = torch.ops.mkldnn._linear_pointwise
+_PARAMETERS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 
 _Result = TypeVar("_Result")
+
+
+def can_train(lstms: Sequence[nn.LSTM]) -> bool:
+    """Return whether `train_lstms` takes these: its kernels add float32 numbers."""
+    return all(parameter.dtype == torch.float32 for lstm in lstms for parameter in lstm.parameters())
 
 
 def train_lstms(lstms: Sequence[nn.LSTM], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """Return the outputs (E, B, H) of one-layer, one-way LSTMs from a zero state, each of its inputs (E, B, D) on CPU.
 
-    The same values and gradients as `lstm(inputs)`; under autocast to bfloat16 the products take bfloat16, while
-    the sums in the gates and the memory cell stay in float32.  The LSTMs share torch's threads.
+    The same values and gradients as `lstm(inputs)`; under autocast to bfloat16 the products take bfloat16 where the
+    CPU multiplies it, while the sums in the gates and the memory cell stay in float32.  The LSTMs share torch's
+    threads.  Their hooks are not called, and the gradient has no gradient.
     """
-    half = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
-    dtype = torch.bfloat16 if half else torch.float32
+    dtype = _product_type()
     with torch.autocast("cpu", enabled=False):
         tensors: list[Tensor] = []
         for lstm, values in zip(lstms, inputs, strict=True):
-            weight_in, weight_rec, bias_in, bias_rec = (p for _, p in lstm.named_parameters())
+            weight_in, weight_rec, bias_in, bias_rec = (getattr(lstm, name) for name in _PARAMETERS)
             tensors += [values.to(dtype), weight_in, weight_rec, bias_in + bias_rec]
         outputs: tuple[Tensor, ...] = _Steps.apply(*tensors)  # type: ignore[no-untyped-call]
     return outputs
+
+
+def _product_type() -> torch.dtype:
+    half = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    return torch.bfloat16 if half and _packs_bfloat16() else torch.float32
+
+
+@cache
+def _packs_bfloat16() -> bool:
+    """Return whether this CPU and this torch multiply by a reordered bfloat16 matrix (AVX-512 and newer, not AVX2)."""
+    try:
+        matrix = torch.zeros(16, 16, dtype=torch.bfloat16)
+        _products(matrix, 1)(matrix[:1])
+    except (AttributeError, RuntimeError):
+        return False
+    return True
 
 
 class _Steps(torch.autograd.Function):
@@ -53,7 +73,8 @@ class _Steps(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
         jobs = [(gradient, *saved) for gradient, saved in zip(gradients, _grouped(ctx.saved_tensors, 6), strict=True)]
-        return tuple(tensor for result in _side_by_side(_back, jobs) for tensor in result)
+        with torch.autocast("cpu", enabled=False):
+            return tuple(tensor for result in _side_by_side(_back, jobs) for tensor in result)
 
 
 def _ahead(inputs: Tensor, weight_in: Tensor, weight_rec: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -99,10 +120,14 @@ def _back(
 
 
 def _products(matrix: Tensor, rows: int) -> Callable[[Tensor], Tensor]:
-    """Return the function from (rows, K) to its product with the transpose of a matrix (N, K), to be called often."""
+    """Return the function from (rows, K) to its product with the transpose of a matrix (N, K), to be called often.
+
+    oneDNN reorders a bfloat16 matrix on every call of a plain product, which takes as long as the product itself.
+    """
     if matrix.dtype == torch.bfloat16:
-        packed = _PACK(matrix, rows)
-        return lambda vectors: _PACKED_PRODUCT(vectors, packed, None, "none", [], "")
+        packed = torch.ops.mkldnn._reorder_linear_weight(matrix, rows)
+        product = torch.ops.mkldnn._linear_pointwise
+        return lambda vectors: product(vectors, packed, None, "none", [], "")
     transposed = matrix.t().contiguous()
     return lambda vectors: torch.mm(vectors, transposed)
 
@@ -124,9 +149,11 @@ def _side_by_side(work: Callable[..., _Result], jobs: Sequence[tuple[Tensor, ...
     threads = torch.get_num_threads()
     if threads == 1 or len(jobs) == 1:
         return [work(*job) for job in jobs]
+    share = max(1, threads // len(jobs))
 
     def run(job: tuple[Tensor, ...]) -> _Result:
-        torch.set_num_threads(max(1, threads // len(jobs)))  # of this worker, and of threads that start meanwhile
+        if torch.get_num_threads() != share:
+            torch.set_num_threads(share)  # of this worker, and of threads that start before it is put back below
         with torch.no_grad():
             return work(*job)
 

@@ -33,11 +33,12 @@ class BidirectionalLSTM(nn.Module):
 
     def _run(self, inputs: Tensor, reversed_inputs: Tensor) -> tuple[Tensor, ...]:
         """Return the outputs of both directions, by the faster of two ways that give the same."""
-        trained = torch.is_grad_enabled() and inputs.device.type == "cpu" and inputs.dtype != torch.float64
-        if trained and self.forwards.hidden_size >= SMALL:
-            from asr.nn.lstm import train_lstms  # not above: who transcribes need not load a compiler
+        directions = [self.forwards, self.backwards]
+        if torch.is_grad_enabled() and inputs.device.type == "cpu" and self.forwards.hidden_size >= SMALL:
+            from asr.nn.lstm import can_train, train_lstms  # not above: who transcribes need not load a compiler
 
-            return train_lstms([self.forwards, self.backwards], [inputs, reversed_inputs])
+            if can_train(directions):
+                return train_lstms(directions, [inputs, reversed_inputs])
         return self.forwards(inputs)[0], self.backwards(reversed_inputs)[0]
 
 

@@ -20,7 +20,7 @@ from typing import Literal
 
 import numpy as np
 
-from asr.audio.files import audio_info, read_audio, write_audio
+from asr.audio.files import read_audio, write_audio
 from asr.audio.resample import Waveform
 from asr.cli.preparing import prepare_command
 from asr.data.corpus import CorpusSignature
@@ -86,6 +86,7 @@ def prepare(corpus: Path, out: Path, *, split: Split = "kaldi", accept: bool = T
 class _Pieces:
     """A recording in pieces, cut in its pauses: silence, (word, waveform) for each word, silence."""
 
+    rate: int
     before: Waveform
     words: list[tuple[str, Waveform]]
     after: Waveform
@@ -95,16 +96,17 @@ def recombined(utterances: Sequence[Utterance], count: int, folder: Path) -> lis
     """Return `count` utterances of one word up to as many as theirs, drawn from all of them, yes as often as no.
 
     Training on short ones first finds the words; on long ones alone it may take a label for the silence before them.
-    The waveforms are written to `folder`.  Recordings whose words the level does not tell apart are not used; none
-    come of recordings that do not hold both words.
+    The waveforms are written to `folder`.  Recordings whose words the level does not tell apart, or of another sample
+    rate than the first, are not used; none come of recordings that do not hold both words.
     Raises: DataError if one cannot be read; MachineError if `folder` cannot be written.
     """
     recordings = [pieces for pieces in map(_pieces, utterances) if pieces]
+    recordings = [pieces for pieces in recordings if pieces.rate == recordings[0].rate]
     words = [piece for recording in recordings for piece in recording.words]
     known = {text: [piece for piece in words if piece[0] == text] for text in _WORDS.values()}
     if not all(known.values()):
         return []
-    draw, rate = stream(0, "recombined"), audio_info(utterances[0].audio).sample_rate
+    draw, rate = stream(0, "recombined"), recordings[0].rate
     found = []
     for number in range(count):
         before, after = (recordings[index] for index in draw.integers(len(recordings), size=2))
@@ -130,12 +132,14 @@ def _pieces(utterance: Utterance) -> _Pieces | None:
     inner = [(last + first) // 2 for (_, last), (first, _) in itertools.pairwise(spans)]
     borders = [max(0, spans[0][0] - edge), *inner, min(len(waveform), spans[-1][1] + edge)]
     cut = [waveform[first:last] for first, last in itertools.pairwise(borders)]
-    return _Pieces(waveform[: borders[0]], list(zip(words, cut, strict=True)), waveform[borders[-1] :])
+    return _Pieces(rate, waveform[: borders[0]], list(zip(words, cut, strict=True)), waveform[borders[-1] :])
 
 
 def loud_spans(waveform: Waveform, rate: int) -> list[tuple[int, int]]:
     """Return (first, last + 1) sample of each stretch as loud as words, in order."""
-    step = rate // 100
+    step = max(1, rate // 100)
+    if len(waveform) < step * _SMOOTHED:
+        return []
     power = np.square(waveform[: len(waveform) // step * step].reshape(-1, step), dtype=np.float64).mean(1)
     level = 10 * np.log10(np.convolve(power, np.full(_SMOOTHED, 1 / _SMOOTHED), "same") + 1e-9)
     pauses, vowels = np.percentile(level, [10, 98])

@@ -8,6 +8,7 @@ import soundfile
 import torch
 from torchaudio.compliance import kaldi
 
+from asr.features import filterbank
 from asr.features.filterbank import ENERGY_FLOOR, cepstral_matrix, mel_matrix
 from asr.features.frontend import FeatureConfig, Frontend
 from tests.oracles import filterbank as oracle
@@ -124,3 +125,12 @@ def test_bands_are_triangles_and_leave_nyquist_out() -> None:
 def test_cepstra_without_a_lifter_are_a_rotation() -> None:
     matrix = cepstral_matrix(23, 23, 0.0)
     torch.testing.assert_close(matrix.T @ matrix, torch.eye(23), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("samples", [1, 1000, 1700, 2_000_000])
+def test_a_batch_in_parts_is_the_batch(monkeypatch: pytest.MonkeyPatch, samples: int) -> None:
+    frontend = Frontend(FeatureConfig())
+    waveform = torch.from_numpy(np.stack([babble(0.05, 16000, seed=seed) for seed in range(5)]))
+    whole = frontend.filterbank._energies(waveform)
+    monkeypatch.setattr(filterbank, "CACHED_SAMPLES", samples)
+    torch.testing.assert_close(frontend.filterbank(waveform), whole, rtol=1e-6, atol=0)

@@ -1,5 +1,8 @@
 """LSTMs in training on CPU = torch's: values and gradients, in float32 and bfloat16, on one thread and several."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -12,11 +15,11 @@ from torch import Tensor, nn
 
 from asr.nn import recurrent
 from asr.nn.kernels import lstm_cell
-from asr.nn.lstm import train_lstms
-from asr.nn.recurrent import BidirectionalLSTM, initialize_lstm
+from asr.nn.lstm import can_train, train_lstms
+from asr.nn.recurrent import BidirectionalLSTM
 from asr.nn.reversal import reversal_index
 
-STEPS, BATCH, WIDTH, SIZE = 23, 5, 24, 32
+STEPS, BATCH, WIDTH, SIZE = 23, 5, 24, 30
 
 
 @pytest.fixture
@@ -27,19 +30,18 @@ def threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def two_lstms() -> list[nn.LSTM]:
+def two_lstms(size: int = SIZE) -> list[nn.LSTM]:
     torch.manual_seed(1)
-    lstms = [nn.LSTM(WIDTH, SIZE), nn.LSTM(WIDTH, SIZE)]
-    for lstm in lstms:
-        initialize_lstm(lstm)
-    return lstms
+    return [nn.LSTM(WIDTH, size), nn.LSTM(WIDTH, size)]
 
 
-def values_and_gradients(run: Callable[[list[nn.LSTM], list[Tensor]], tuple[Tensor, ...]]) -> list[Tensor]:
+def values_and_gradients(
+    run: Callable[[list[nn.LSTM], list[Tensor]], tuple[Tensor, ...]], size: int = SIZE
+) -> list[Tensor]:
     """Return outputs, gradients of inputs and gradients of parameters of two LSTMs run by `run`."""
-    lstms = two_lstms()
+    lstms = two_lstms(size)
     inputs = [torch.randn(STEPS, BATCH, WIDTH).mul_(2).requires_grad_() for _ in lstms]
-    weights = [torch.randn(STEPS, BATCH, SIZE) for _ in lstms]
+    weights = [torch.randn(STEPS, BATCH, size) for _ in lstms]
     outputs = run(lstms, inputs)
     sum((output.float() * weight).sum() for output, weight in zip(outputs, weights, strict=True)).backward()
     gradients = [tensor.grad for tensor in inputs] + [p.grad for lstm in lstms for p in lstm.parameters()]
@@ -68,18 +70,72 @@ def test_bfloat16_products_move_nothing_by_more_than_their_rounding() -> None:
     assert max(distances(values_and_gradients(in_bfloat16), values_and_gradients(torchs_own))) < 0.02
 
 
+@pytest.mark.parametrize(("steps", "batch"), [(1, 1), (1, 4), (6, 1), (3, 0)])
+def test_the_smallest_inputs(steps: int, batch: int) -> None:
+    lstms = two_lstms()
+    inputs = [torch.randn(steps, batch, WIDTH, requires_grad=True) for _ in lstms]
+    found, _ = train_lstms(lstms, inputs)
+    torch.testing.assert_close(found, lstms[0](inputs[0])[0], atol=1e-6, rtol=0)
+    found.sum().backward()  # the other output is not used
+    assert inputs[0].grad.isfinite().all()
+    assert not inputs[1].grad.any()
+
+
+def test_frozen_weights_get_no_gradient() -> None:
+    lstms = two_lstms()
+    lstms[0].requires_grad_(False)
+    inputs = [torch.randn(4, 2, WIDTH) for _ in lstms]
+    sum(output.sum() for output in train_lstms(lstms, inputs)).backward()
+    assert all(p.grad is None for p in lstms[0].parameters())
+    assert all(p.grad.any() for p in lstms[1].parameters())
+
+
+def test_a_backward_pass_inside_autocast_is_as_exact_as_its_forward_pass() -> None:
+    def gradients(dtype: torch.dtype | None) -> list[Tensor]:
+        lstms, inputs = two_lstms(), [torch.randn(4, 2, WIDTH) for _ in range(2)]
+        loss = sum(output.sum() for output in train_lstms(lstms, inputs))
+        with torch.autocast("cpu", dtype, enabled=dtype is not None):
+            loss.backward()
+        return [p.grad for lstm in lstms for p in lstm.parameters()]
+
+    for dtype in (torch.bfloat16, torch.float16):
+        assert all(torch.equal(a, b) for a, b in zip(gradients(None), gradients(dtype), strict=True))
+
+
 @pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("run", [train_lstms, in_bfloat16])
-def test_one_thread_and_several_give_the_same_bits(
+def test_one_thread_and_two_give_the_same_bits(
     run: Callable[[list[nn.LSTM], list[Tensor]], tuple[Tensor, ...]],
 ) -> None:
     torch.set_num_threads(1)
-    alone = values_and_gradients(run)
-    torch.set_num_threads(4)
-    shared = values_and_gradients(run)
+    alone = values_and_gradients(run, size=200)
+    torch.set_num_threads(2)
+    shared = values_and_gradients(run, size=200)
     with ThreadPoolExecutor(1) as fresh:
-        assert (torch.get_num_threads(), fresh.submit(torch.get_num_threads).result()) == (4, 4)
+        assert (torch.get_num_threads(), fresh.submit(torch.get_num_threads).result()) == (2, 2)
     assert all(torch.equal(a, b) for a, b in zip(alone, shared, strict=True))
+
+
+def test_weights_of_another_type_are_left_to_torch() -> None:
+    assert can_train(two_lstms())
+    assert not can_train([two_lstms()[0], two_lstms()[1].bfloat16()])
+
+
+def test_a_cpu_without_bfloat16_products_trains_in_float32() -> None:
+    """oneDNN is told to know no more than AVX2, where it refuses to reorder a bfloat16 matrix."""
+    script = """if True:
+        import torch
+        from asr.nn.recurrent import SMALL, BidirectionalLSTM
+        from asr.nn.reversal import reversal_index
+        layer, inputs = BidirectionalLSTM(8, SMALL), torch.randn(3, 2, 8)
+        with torch.autocast("cpu", torch.bfloat16):
+            outputs = layer(inputs, reversal_index(torch.tensor([3, 2]), 3))
+        outputs.float().sum().backward()
+        print(outputs.dtype, all(p.grad.isfinite().all() for p in layer.parameters()))
+        """
+    old = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
+    done = subprocess.run([sys.executable, "-c", script], env={**os.environ, **old}, capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("torch.float32 True\n", 0), done.stderr
 
 
 def test_huge_sums_saturate_and_a_nan_stays_one() -> None:
@@ -103,13 +159,18 @@ def test_a_layer_in_training_says_what_it_says_without_gradients(size: int) -> N
     assert ("_Steps" in str(trained.grad_fn.next_functions)) == (size >= recurrent.SMALL)
 
 
-def test_kernels_run_where_compiled_code_can_be_kept_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A container whose file system is read-only: numba refuses to cache, which is no reason not to train."""
+@pytest.mark.parametrize("refusal", [RuntimeError("no locator available"), OSError(28, "No space left on device")])
+def test_kernels_run_where_compiled_code_cannot_be_kept(monkeypatch: pytest.MonkeyPatch, refusal: Exception) -> None:
+    """A read-only file system makes numba refuse at once, a full one at the first call: no reasons not to train."""
 
     def njit(*, cache: bool = False, **options: Any) -> Any:
-        if cache:
-            raise RuntimeError("cannot cache function 'triple': no locator available")
-        return numba.njit(**options)
+        if cache and isinstance(refusal, RuntimeError):
+            raise refusal
+
+        def fails(*_: Any) -> None:
+            raise refusal
+
+        return (lambda function: fails) if cache else numba.njit(**options)
 
     monkeypatch.setattr(lstm_cell, "njit", njit)
 

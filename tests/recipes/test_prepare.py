@@ -131,6 +131,9 @@ def test_yesno_recombines_the_very_sounds_of_the_words(tmp_path: Path) -> None:
         waveform = np.concatenate([pause, *(part for tone in spoken for part in (tone, pause))])
         write_audio(tmp_path / f"{name}.wav", waveform.astype(np.float32), rate)
         rows.append(Utterance(name, tmp_path / f"{name}.wav", 0.0, len(waveform) / rate, text=" ".join(words)))
+    fast = np.random.default_rng(2).normal(0, 0.1, 100).astype(np.float32)
+    write_audio(tmp_path / "fast.wav", np.tile(np.concatenate([fast, np.zeros(4000, np.float32)]), 3), 2 * rate)
+    rows.append(Utterance("fast", tmp_path / "fast.wav", 0.0, 0.75, text="no no no"))
     (tmp_path / "new").mkdir()
     made = recombined(rows, 12, tmp_path / "new")
     assert len(made) == 12
@@ -143,8 +146,9 @@ def test_yesno_recombines_the_very_sounds_of_the_words(tmp_path: Path) -> None:
 
 def test_yesno_recombines_nothing_of_recordings_whose_words_it_cannot_tell_apart(tmp_path: Path) -> None:
     write_audio(tmp_path / "noise.wav", np.random.default_rng(1).normal(0, 0.1, 8000), 8000)
-    row = Utterance("noise", tmp_path / "noise.wav", 0.0, 1.0, text="yes no")
-    assert recombined([row], 3, tmp_path / "new") == []
+    write_audio(tmp_path / "short.wav", np.zeros(40, np.float32), 8000)
+    rows = [Utterance(name, tmp_path / f"{name}.wav", 0.0, 1.0, text="yes no") for name in ("noise", "short")]
+    assert recombined(rows, 3, tmp_path / "new") == []
     assert not (tmp_path / "new").exists()
 
 

@@ -6,7 +6,7 @@ The logistic function is right to 3e-7; exp after the Cephes library's `expf` (M
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -22,16 +22,26 @@ _EXP = tuple(
 _MANTISSA_BITS, _EXPONENT_BIAS = np.int32(23), _F(127)
 _COMPILE: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}}
 
-_Function = TypeVar("_Function", bound=Callable[..., None])
 
+def compiled(function: Callable[..., None]) -> Callable[..., None]:
+    """Return the function compiled at its first call, the machine code kept on disk for the next process.
 
-def compiled(function: _Function) -> _Function:
-    """Return the function compiled at its first call, the machine code kept on disk for the next process."""
+    Where it cannot be kept (a read-only or a full disk), it is compiled for this process alone.
+    """
     try:
-        kept: _Function = njit(cache=True, **_COMPILE)(function)
+        kept = njit(cache=True, **_COMPILE)(function)
     except RuntimeError:  # neither this folder nor the home can be written to
         kept = njit(**_COMPILE)(function)
-    return kept
+
+    def run(*arrays: Any) -> None:
+        nonlocal kept
+        try:
+            kept(*arrays)
+        except OSError:  # from keeping the code, before anything was computed
+            kept = njit(**_COMPILE)(function)
+            kept(*arrays)
+
+    return run
 
 
 @njit(inline="always")
