@@ -1,9 +1,8 @@
 """One file of tensors with a JSON header: how models and checkpoints are kept.
 
 The file is a `.safetensors` file (no code is ever executed when it is read); the header lies in its metadata
-under the key "asr".  Matrices may be stored as float16 or as int8 with one scale a row, and are expanded to
-float32 when they are read.  Files are written beside their place and renamed, so that a crash leaves the old
-file or none.
+under the key "asr".  Matrices may be stored as float16 or as int8 with scales, and are expanded to float32 when
+they are read.  Files are written beside their place and renamed, so that a crash leaves the old file or none.
 """
 
 import json
@@ -19,11 +18,12 @@ from asr.errors import DataError, MachineError, writing
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MAX_FILE_BYTES = 4 << 30
 MAX_HEADER_BYTES = 16 << 20
 _SCALE_SUFFIX = "#scale"
 SMALL_MATRIX = 1 << 15  # values up to which int8 storage leaves a matrix as it is
+SCALED_TOGETHER = 64  # neighbours in a row that share an int8 scale
 
 Storage = Literal["float32", "float16", "int8"]
 
@@ -178,11 +178,12 @@ def _not_a_model(path: str | Path, why: str) -> DataError:
 
 
 def compress(tensors: Mapping[str, "Tensor"], storage: Storage) -> dict[str, "Tensor"]:
-    """Return the tensors as they are stored: matrices as float16, or int8 with a float32 scale a row.
+    """Return the tensors as they are stored: matrices as float16, or int8 with bfloat16 scales.
 
     Vectors (biases, norms) stay float32: they are small, and rounding them costs accuracy.
-    int8: symmetric, scale = max |row| / 127 over the last axes; matrices of up to 32,768 values stay float32, as
-    an output layer of few tokens: it is small, and half of the error came from it (measured on AN4).
+    int8: symmetric, one scale = max |value| / 127 for 64 neighbours in a row (the last axes as one); matrices of up to
+    32,768 values stay float32, as an output layer of few tokens: it is small, and half of the error came from it
+    (measured on AN4).
     """
     import torch
 
@@ -195,11 +196,33 @@ def compress(tensors: Mapping[str, "Tensor"], storage: Storage) -> dict[str, "Te
         elif tensor.numel() <= SMALL_MATRIX:
             stored[name] = tensor
         else:
-            scale = tensor.float().flatten(1).abs().amax(1).clamp_min(1e-12) / 127
-            shape = (-1,) + (1,) * (tensor.ndim - 1)
-            stored[name] = (tensor.float() / scale.view(shape)).round().clamp(-127, 127).to(torch.int8)
-            stored[name + _SCALE_SUFFIX] = scale
+            stored[name], stored[name + _SCALE_SUFFIX] = _rounded(tensor.float())
     return stored
+
+
+def _rounded(tensor: "Tensor") -> tuple["Tensor", "Tensor"]:
+    """Return (int8 values of a matrix, bfloat16 scales (rows, groups))."""
+    import torch
+
+    flat = tensor.flatten(1)
+    groups = torch.nn.functional.pad(flat, (0, -flat.shape[1] % SCALED_TOGETHER)).unflatten(1, (-1, SCALED_TOGETHER))
+    scale = (groups.abs().amax(2) / 127).clamp_min(1e-30).to(torch.bfloat16)
+    return (tensor / _spread(scale, tensor)).round().clamp(-127, 127).to(torch.int8), scale
+
+
+def _spread(scale: "Tensor", tensor: "Tensor") -> "Tensor":
+    """Return the scale (rows, groups) of every value of a matrix, float32."""
+    columns = tensor.flatten(1).shape[1]
+    return scale.float().repeat_interleave(SCALED_TOGETHER, dim=1)[:, :columns].view(tensor.shape)
+
+
+def _is_scaled(tensor: "Tensor", scale: "Tensor | None") -> bool:
+    """Return whether `scale` is what `compress` makes for an int8 tensor."""
+    import torch
+
+    if scale is None or tensor.ndim < 2 or scale.dtype != torch.bfloat16 or not scale.isfinite().all():
+        return False
+    return scale.shape == (tensor.shape[0], -(-tensor.flatten(1).shape[1] // SCALED_TOGETHER))
 
 
 def expand(stored: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:
@@ -215,9 +238,12 @@ def expand(stored: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:
             continue
         if tensor.dtype == torch.int8:
             scale = stored.get(name + _SCALE_SUFFIX)
-            if scale is None or scale.shape != tensor.shape[:1]:
-                raise DataError(f"tensor '{name}': int8 without a scale for each row; get the file again")
-            tensor = tensor.float() * scale.view((-1,) + (1,) * (tensor.ndim - 1))
+            if scale is None or not _is_scaled(tensor, scale):
+                raise DataError(
+                    f"tensor '{name}': int8 without a finite bfloat16 scale for each {SCALED_TOGETHER} values of a row;"
+                    " get the file again, or store the model anew with asr average"
+                )
+            tensor = tensor.float() * _spread(scale, tensor)
         elif tensor.dtype == torch.float16:
             tensor = tensor.float()
         tensors[name] = tensor

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 
 from asr import store
 from asr.errors import DataError, InputError, MachineError
-from asr.store import compress, expand, load, read_header, replacing, save, write_json, write_text
+from asr.store import FORMAT_VERSION, compress, expand, load, read_header, replacing, save, write_json, write_text
 
 
 def tensors() -> dict[str, torch.Tensor]:
@@ -49,7 +49,7 @@ def test_what_is_saved_is_loaded_bit_for_bit(tmp_path: Path) -> None:
     header = {"kind": "model", "text": "é\n\u2028", "nested": {"a": [1, 2.5, None, True]}}
     save(path, tensors(), header)
     found, read = load(path)
-    assert read == {"format": 1, **header} == read_header(path)
+    assert read == {"format": FORMAT_VERSION, **header} == read_header(path)
     assert found.keys() == tensors().keys()
     for name, tensor in tensors().items():
         assert found[name].dtype == tensor.dtype
@@ -108,6 +108,18 @@ def test_storage_keeps_its_bounds_and_all_that_is_no_matrix(tmp_path: Path, stor
 
 
 @pytest.mark.usefixtures("no_matrix_is_small")
+def test_a_large_int8_value_costs_only_its_64_neighbours_their_precision() -> None:
+    matrix = torch.randn(3, 150, generator=torch.Generator().manual_seed(4))
+    matrix[1, 70] = 1000
+    stored = compress({"w": matrix}, "int8")
+    assert stored["w#scale"].shape == (3, 3)
+    errors = (expand(stored)["w"] - matrix).abs()
+    assert errors[1, 64:128].max() > 1
+    errors[1, 64:128] = 0
+    assert errors.max() < matrix[matrix < 1000].abs().max() / 254 * 1.001
+
+
+@pytest.mark.usefixtures("no_matrix_is_small")
 def test_compressing_twice_changes_nothing_more() -> None:
     once = expand(compress(tensors(), "int8"))
     twice = expand(compress(once, "int8"))
@@ -119,10 +131,21 @@ def test_compressing_twice_changes_nothing_more() -> None:
 def test_int8_without_its_scales_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     packed = compress({"w": torch.randn(3, 2)}, "int8")
-    for scale in (None, torch.ones(2), torch.ones(3, 1)):
-        stored = {"w": packed["w"]} if scale is None else {"w": packed["w"], "w#scale": scale}
-        save(path, stored, {})
-        assert "tensor 'w': int8 without a scale for each row" in data_fault(load, path)
+    good = packed["w#scale"]
+    bad = (None, good[:, 0], good[:2], good.float(), good.long(), good * torch.nan, good.expand(3, 2))
+    cases = [(packed["w"], scale) for scale in bad]
+    cases += [(torch.zeros(shape, dtype=torch.int8), good[:0]) for shape in ((), (0,), (3,))]
+    for matrix, scale in cases:
+        save(path, {"w": matrix} if scale is None else {"w": matrix, "w#scale": scale}, {})
+        assert "tensor 'w': int8 without a finite bfloat16 scale for each 64 values of a row" in data_fault(load, path)
+
+
+@pytest.mark.usefixtures("no_matrix_is_small")
+@pytest.mark.parametrize("size", [1e-12, 1e-5, 1.0, 1e5])
+def test_int8_is_as_exact_for_small_values_as_for_large_ones(size: float) -> None:
+    matrix = size * torch.randn(20, 128, generator=torch.Generator().manual_seed(5))
+    found = expand(compress({"w": matrix}, "int8"))["w"]
+    assert (found - matrix).norm() / matrix.norm() < 0.008
 
 
 # --- files that are none of ours
@@ -206,10 +229,11 @@ def test_another_programs_safetensors(tmp_path: Path) -> None:
 
 def test_a_newer_format(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
-    save(path, tensors(), {"format": 2})
+    save(path, tensors(), {"format": FORMAT_VERSION + 1})
     for read in (load, read_header):
         message = data_fault(read, path)
-        assert message.endswith("format 2; this version reads 1 to 1; upgrade the toolkit to read it")
+        newer = f"format {FORMAT_VERSION + 1}; this version reads 1 to {FORMAT_VERSION}; upgrade the toolkit to read it"
+        assert message.endswith(newer)
 
 
 def test_a_header_that_is_longer_than_any_of_ours_is_not_read(tmp_path: Path) -> None:
@@ -429,7 +453,7 @@ def test_names_that_are_no_unicode_are_written_as_escapes(tmp_path: Path) -> Non
     write_json(tmp_path / "a.json", value)
     assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == value
     save(tmp_path / "a.safetensors", {}, value)
-    assert read_header(tmp_path / "a.safetensors") == {"format": 1, **value}
+    assert read_header(tmp_path / "a.safetensors") == {"format": FORMAT_VERSION, **value}
 
 
 def test_headers_need_no_torch(tmp_path: Path) -> None:
