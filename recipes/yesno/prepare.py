@@ -45,6 +45,8 @@ YESNO = PublishedCorpus(
 )
 NUM_HELD_OUT = 5  # files
 NUM_RECOMBINED = 400
+_GAIN_DB = 6.0  # by which each of their words is at most louder or softer
+_LEFT_OF_A_PAUSE = 0.3  # share of a pause that stays at least
 _WORDS = {"0": "no", "1": "yes"}
 
 _LOUD = 0.5  # of the way from the level of the pauses to that of the vowels, in dB: above it there is a word
@@ -83,12 +85,26 @@ def prepare(corpus: Path, out: Path, *, split: Split = "kaldi", accept: bool = T
 
 
 @dataclass(frozen=True)
+class _Word:
+    """A word with half of the pause on either side.
+
+    Attributes:
+        first, last: the samples that are loud.
+    """
+
+    text: str
+    waveform: Waveform
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
 class _Pieces:
-    """A recording in pieces, cut in its pauses: silence, (word, waveform) for each word, silence."""
+    """A recording in pieces, cut in its pauses: silence, words, silence."""
 
     rate: int
     before: Waveform
-    words: list[tuple[str, Waveform]]
+    words: list[_Word]
     after: Waveform
 
 
@@ -102,8 +118,8 @@ def recombined(utterances: Sequence[Utterance], count: int, folder: Path) -> lis
     """
     recordings = [pieces for pieces in map(_pieces, utterances) if pieces]
     recordings = [pieces for pieces in recordings if pieces.rate == recordings[0].rate]
-    words = [piece for recording in recordings for piece in recording.words]
-    known = {text: [piece for piece in words if piece[0] == text] for text in _WORDS.values()}
+    words = [word for recording in recordings for word in recording.words]
+    known = {text: [word for word in words if word.text == text] for text in _WORDS.values()}
     if not all(known.values()):
         return []
     draw, rate = stream(0, "recombined"), recordings[0].rate
@@ -112,7 +128,7 @@ def recombined(utterances: Sequence[Utterance], count: int, folder: Path) -> lis
         before, after = (recordings[index] for index in draw.integers(len(recordings), size=2))
         length = 1 + draw.integers(len(before.words))
         texts = [_WORDS["01"[digit]] for digit in draw.integers(2, size=length)]
-        spoken = [known[text][draw.integers(len(known[text]))][1] for text in texts]
+        spoken = [_said_anew(known[text][draw.integers(len(known[text]))], draw) for text in texts]
         waveform = np.concatenate([before.before, *spoken, after.after])
         path = folder / f"recombined-{number:03d}.flac"
         write_audio(path, waveform, rate)
@@ -120,6 +136,13 @@ def recombined(utterances: Sequence[Utterance], count: int, folder: Path) -> lis
             replace(utterances[0], id=path.stem, audio=path, duration=len(waveform) / rate, text=" ".join(texts))
         )
     return found
+
+
+def _said_anew(word: _Word, draw: np.random.Generator) -> Waveform:
+    """Return the word louder or softer, with less of the pauses around it."""
+    first = round(word.first * draw.uniform(0, 1 - _LEFT_OF_A_PAUSE))
+    last = len(word.waveform) - round((len(word.waveform) - word.last) * draw.uniform(0, 1 - _LEFT_OF_A_PAUSE))
+    return word.waveform[first:last] * np.float32(10 ** (draw.uniform(-_GAIN_DB, _GAIN_DB) / 20))
 
 
 def _pieces(utterance: Utterance) -> _Pieces | None:
@@ -131,8 +154,11 @@ def _pieces(utterance: Utterance) -> _Pieces | None:
     edge = rate // 10  # silence that stays with the first and the last word
     inner = [(last + first) // 2 for (_, last), (first, _) in itertools.pairwise(spans)]
     borders = [max(0, spans[0][0] - edge), *inner, min(len(waveform), spans[-1][1] + edge)]
-    cut = [waveform[first:last] for first, last in itertools.pairwise(borders)]
-    return _Pieces(rate, waveform[: borders[0]], list(zip(words, cut, strict=True)), waveform[borders[-1] :])
+    found = [
+        _Word(text, waveform[first:last], loud[0] - first, loud[1] - first)
+        for text, (first, last), loud in zip(words, itertools.pairwise(borders), spans, strict=True)
+    ]
+    return _Pieces(rate, waveform[: borders[0]], found, waveform[borders[-1] :])
 
 
 def loud_spans(waveform: Waveform, rate: int) -> list[tuple[int, int]]:
