@@ -27,6 +27,10 @@ from asr.errors import (
     did_you_mean,
 )
 
+# Before numpy is imported: the threads of its OpenBLAS go on spinning after a product (a resampling), and beside
+# torch's own threads that cost a sixth of a training step on two cores.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 # The help lines are repeated here so that `asr --help` imports no subcommand (a test compares them).
 COMMANDS = {
     "check": "report everything wrong in manifests and their audio, and write cleaned ones",
