@@ -26,7 +26,7 @@ class Trial:
     max_wer: float  # percent
 
 
-TRIALS = {"yesno": Trial("waves_yesno", 5.0), "an4": Trial("an4", 10.0)}
+TRIALS = {"yesno": Trial("waves_yesno", 2.5), "an4": Trial("an4", 10.0)}
 
 
 def main() -> int:
