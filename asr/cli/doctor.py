@@ -68,6 +68,7 @@ NEEDED = (
     Package("sentencepiece", "sentencepiece", "no models whose tokens are word pieces (those of characters work)"),
     Package("soundfile", "soundfile", "no audio file can be read or written"),
     Package("numpy", "numpy", "nothing works but this command"),
+    Package("numba", "numba", "no training of layers of 192 cells or more on the CPU"),
     Package("pydantic", "pydantic", "no configuration can be read: nothing works but this command"),
     Package("ruamel.yaml", "ruamel.yaml", "no configuration can be read: nothing works but this command"),
     Package("safetensors", "safetensors", "no model file can be read or written"),

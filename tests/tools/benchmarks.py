@@ -12,6 +12,7 @@ TINY = (
     "model.features.num_bins=16",
     "model.encoder.subsampling_width=16",
     "model.encoder.layers=1",
+    "model.encoder.intermediate=0",
     "model.encoder.hidden=16",
     "train.loader.batch_seconds=3",
     "train.loader.max_seconds=3",
