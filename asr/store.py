@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 2
 MAX_FILE_BYTES = 4 << 30
 MAX_HEADER_BYTES = 16 << 20
-_SCALE_SUFFIX = "#scale"
+SCALE_SUFFIX = "#scale"  # of the tensor that holds the scales of an int8 one
 SMALL_MATRIX = 1 << 15  # values up to which int8 storage leaves a matrix as it is
 SCALED_TOGETHER = 64  # neighbours in a row that share an int8 scale
 
@@ -196,7 +196,7 @@ def compress(tensors: Mapping[str, "Tensor"], storage: Storage) -> dict[str, "Te
         elif tensor.numel() <= SMALL_MATRIX:
             stored[name] = tensor
         else:
-            stored[name], stored[name + _SCALE_SUFFIX] = _rounded(tensor.float())
+            stored[name], stored[name + SCALE_SUFFIX] = _rounded(tensor.float())
     return stored
 
 
@@ -216,11 +216,11 @@ def _spread(scale: "Tensor", tensor: "Tensor") -> "Tensor":
     return scale.float().repeat_interleave(SCALED_TOGETHER, dim=1)[:, :columns].view(tensor.shape)
 
 
-def _is_scaled(tensor: "Tensor", scale: "Tensor | None") -> bool:
+def _is_scaled(tensor: "Tensor", scale: "Tensor") -> bool:
     """Return whether `scale` is what `compress` makes for an int8 tensor."""
     import torch
 
-    if scale is None or tensor.ndim < 2 or scale.dtype != torch.bfloat16 or not scale.isfinite().all():
+    if tensor.ndim < 2 or scale.dtype != torch.bfloat16 or not scale.isfinite().all():
         return False
     return scale.shape == (tensor.shape[0], -(-tensor.flatten(1).shape[1] // SCALED_TOGETHER))
 
@@ -234,10 +234,10 @@ def expand(stored: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:
 
     tensors: dict[str, Tensor] = {}
     for name, tensor in stored.items():
-        if name.endswith(_SCALE_SUFFIX):
+        if name.endswith(SCALE_SUFFIX):
             continue
         if tensor.dtype == torch.int8:
-            scale = stored.get(name + _SCALE_SUFFIX)
+            scale = stored.get(name + SCALE_SUFFIX)
             if scale is None or not _is_scaled(tensor, scale):
                 raise DataError(
                     f"tensor '{name}': int8 without a finite bfloat16 scale for each {SCALED_TOGETHER} values of a row;"

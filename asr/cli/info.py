@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from asr.errors import EXIT_DONE, DataError, shown
-from asr.store import read_header
+from asr.store import SCALE_SUFFIX, read_header
 from asr.units import is_number
 
 HELP = "print all that a model file knows about itself"
 
-# Tensors that are no parameters: int8 scales, training state, tokenizer bytes, constants of the frontend.
-_SCALE_SUFFIX = "#scale"
+# Tensors that are no parameters: training state, tokenizer bytes, constants of the frontend.
 _NO_PARAMETERS = ("state/", "tokenizer.", "frontend.")
 _MAX_AXES = 8
 
@@ -54,14 +53,14 @@ def describe(path: Path) -> dict[str, Any]:
     parameters = [
         prod(shape)
         for name, shape in shapes.items()
-        if not name.endswith(_SCALE_SUFFIX) and not name.startswith(_NO_PARAMETERS)
+        if not name.endswith(SCALE_SUFFIX) and not name.startswith(_NO_PARAMETERS)
     ]
     hop_ms = header["model"]["features"]["hop_ms"] * header["model"]["encoder"]["factor"]
     facts = {
         "file": str(path),
         "bytes": os.stat(path).st_size,
         "parameters": sum(parameters),
-        "tensors": sum(not name.endswith(_SCALE_SUFFIX) for name in shapes),
+        "tensors": sum(not name.endswith(SCALE_SUFFIX) for name in shapes),
         "encoder_hop_ms": hop_ms,
         "encoder_frames_per_second": 1000 / hop_ms,
         "num_tokens": len(header["tokenizer"]["symbols"]),

@@ -27,10 +27,6 @@ from asr.errors import (
     did_you_mean,
 )
 
-# Before numpy is imported: the threads of its OpenBLAS go on spinning after a product (a resampling), and beside
-# torch's own threads that cost a sixth of a training step on two cores.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-
 # The help lines are repeated here so that `asr --help` imports no subcommand (a test compares them).
 COMMANDS = {
     "check": "report everything wrong in manifests and their audio, and write cleaned ones",
@@ -66,6 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def guarded(label: str, work: Callable[[], int]) -> int:
     """Return the exit code of `work()`, its errors written to standard error as `label: message`."""
+    # Before numpy is imported: the threads of its OpenBLAS go on spinning after a product (a resampling), and beside
+    # torch's own threads that cost a sixth of a training step on two cores.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         code = work()
         sys.stdout.flush()  # so that a full disk or a closed pipe shows here, not at the interpreter's end

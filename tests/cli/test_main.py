@@ -227,7 +227,11 @@ def test_flags_between_positionals_and_the_command_as_typed(monkeypatch: pytest.
 @pytest.mark.parametrize(("given", "kept"), [({}, "1"), ({"OPENBLAS_NUM_THREADS": "3"}, "3")])
 def test_numpys_threads_are_limited_before_numpy_is_imported(given: dict[str, str], kept: str) -> None:
     """They spin after a product, and took a sixth of a training step from torch's."""
-    script = "import os, sys, asr.cli.main; print('numpy' in sys.modules, os.environ['OPENBLAS_NUM_THREADS'])"
+    script = """if True:
+        import os, sys
+        from asr.cli.main import guarded
+        guarded("a", lambda: print("numpy" in sys.modules, os.environ["OPENBLAS_NUM_THREADS"]))
+        """
     environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"} | given
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == f"False {kept}\n"

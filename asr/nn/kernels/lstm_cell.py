@@ -71,8 +71,8 @@ def _tanh(x: Any) -> Any:
 
 
 def _load(array: Any, k: int) -> Any:
-    """Return array[k] as float32."""
-    raise NotImplementedError
+    """Return array[k] as float32: a name for the compiler, which takes one of the two functions below for it."""
+    raise NotImplementedError("only compiled code can call this")
 
 
 @overload(_load, inline="always")
@@ -87,8 +87,8 @@ def _load_compiled(array: Any, k: int) -> Any:
 
 
 def _rounded(array: Any, x: Any) -> Any:
-    """Return float32 x as what array stores, rounded to the nearest even."""
-    raise NotImplementedError
+    """Return float32 x as what array stores, rounded to the nearest even; a name for the compiler, as `_load`."""
+    raise NotImplementedError("only compiled code can call this")
 
 
 @overload(_rounded, inline="always")
