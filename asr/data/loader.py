@@ -12,16 +12,17 @@ from pydantic import Field
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from asr.audio.augment import NoiseFolder, WaveformAugmentConfig, augment_waveform, perturbed_samples, speed_factor
+from asr.audio.augment import NoiseFolder, WaveformAugmentConfig, augment_waveform
 from asr.config import Config
-from asr.data.joining import JoiningConfig, followers
+from asr.data.joining import JoiningConfig
 from asr.data.manifest import Utterance
-from asr.data.plan import Indices, heaviest, plan_epoch, split_batch
+from asr.data.plan import Indices
 from asr.data.reading import read_utterance
+from asr.data.steps import Part, StepPlan, StepPlanner, heaviest_parts
 from asr.errors import DataError, InputError
 from asr.features.mixing import MixingConfig, Partners
 from asr.features.specaugment import SpecAugmentConfig
-from asr.randomness import stream, utterance_seed
+from asr.randomness import stream, utterance_seed, utterance_seeds
 from asr.text.tokenizer import Tokenizer
 from asr.units import samples_from_seconds
 
@@ -100,21 +101,11 @@ class Batch:
         )
 
 
-@dataclass(frozen=True)
-class _Part:
-    """What a worker needs to make one batch: for each row an utterance and those that follow it."""
-
-    chains: tuple[tuple[int, ...], ...]
-    epoch: int
-    step: int
-    part: int
-    global_count: int
-    global_samples: int
-
-    @property
-    def rows(self) -> Indices:
-        """The utterance that each row starts with, and draws from."""
-        return np.array([chain[0] for chain in self.chains], dtype=np.int64)
+def planner(loader: LoaderConfig, augment: AugmentConfig, sample_rate: int) -> StepPlanner:
+    """Return what plans the steps of an epoch, as configured."""
+    return StepPlanner(
+        sample_rate, loader.batch_seconds, loader.shortest_first, waveform=augment.waveform, joining=augment.joining
+    )
 
 
 class TrainingData(Dataset[Batch]):
@@ -137,10 +128,10 @@ class TrainingData(Dataset[Batch]):
         self.utterances = list(utterances)
         self.sample_rate = sample_rate
         self.loader, self.augment, self.seed, self.views = loader, augment, seed, views
-        self.targets = [token_ids(tokenizer, utterance) for utterance in utterances]
         self._tokenizer = tokenizer
-        lengths = [samples_from_seconds(utterance.duration, sample_rate) for utterance in utterances]
-        self.num_samples = np.array(lengths, dtype=np.int64)
+        self._planner = planner(loader, augment, sample_rate)
+        lengths = (samples_from_seconds(utterance.duration, sample_rate) for utterance in utterances)
+        self.num_samples = np.fromiter(lengths, np.int64, len(utterances))
         folder = augment.waveform.noise_folder
         self.noise = NoiseFolder(Path(folder), sample_rate) if folder else None
         self._cache: dict[int, Waveform] = {}
@@ -157,51 +148,35 @@ class TrainingData(Dataset[Batch]):
 
     def planned_samples(self, epoch: int) -> Indices:
         """Return each utterance's samples in an epoch, with those that follow it, after their speed perturbation."""
-        return self._joined_samples(self._perturbed_samples(epoch), epoch)
+        return self._steps(epoch).num_samples
 
     def plan(self, epoch: int) -> list[Indices]:
         """Return the global batches of an epoch."""
-        return self._plan(self.planned_samples(epoch), epoch)
+        return self._steps(epoch).batches
 
-    def parts(self, epoch: int, *, rank: int, ranks: int, first_step: int = 0) -> list[_Part]:
+    def parts(self, epoch: int, *, rank: int, ranks: int, first_step: int = 0) -> list[Part]:
         """Return what one rank works through in an epoch: `accumulate` parts for each step from `first_step`."""
-        alone = self._perturbed_samples(epoch)
-        num_samples = self._joined_samples(alone, epoch)
-        mine = range(rank * self.loader.accumulate, (rank + 1) * self.loader.accumulate)
-        parts = []
-        for step, batch in enumerate(self._plan(num_samples, epoch)):
-            if step >= first_step:
-                pieces = split_batch(batch, num_samples, ranks * self.loader.accumulate)
-                samples = int(num_samples[batch].sum())
-                for piece in mine:
-                    chains = tuple(self._chain(int(index), epoch, alone) for index in pieces[piece])
-                    parts.append(_Part(chains, epoch, step, piece, len(batch), samples))
-        return parts
+        accumulate = self.loader.accumulate
+        return list(self._steps(epoch).parts(rank=rank, ranks=ranks, accumulate=accumulate, skip=first_step))
 
     def labels(self, chain: Sequence[int]) -> Indices:
-        """Return the token ids (U) of an utterance and those that follow it."""
-        if len(chain) == 1:
-            return self.targets[chain[0]]
+        """Return the token ids (U) of an utterance and those that follow it.  Raises: DataError naming it."""
+        first, *others = (self.utterances[index] for index in chain)
         between = " " if self._tokenizer.has_space else ""
-        text = between.join(self.utterances[index].text or "" for index in chain)
-        return np.array(self._tokenizer.encode(text), dtype=np.int64)
+        text = between.join([first.text or "", *(other.text or "" for other in others)])
+        return token_ids(self._tokenizer, replace(first, text=text) if others else first)
 
-    def each_alone(self, epoch: int) -> list[_Part]:
+    def each_alone(self, epoch: int) -> list[Part]:
         """Return every utterance of an epoch, in order, as a batch of its own."""
-        alone = self._perturbed_samples(epoch)
-        chains = [self._chain(index, epoch, alone) for index in range(len(alone))]
-        return [_Part((chain,), epoch, 0, 0, 1, int(alone[list(chain)].sum())) for chain in chains]
+        return self._steps(epoch).each_alone()
 
     def heaviest(self, *, rank: int, ranks: int) -> Iterator[Batch]:
         """Yield a rank's batches of the first epochs that need the most memory, to be tried before step 1."""
-        epochs = range(_TRIED_EPOCHS)
-        parts = [part for epoch in epochs for part in self.parts(epoch, rank=rank, ranks=ranks) if part.chains]
-        if parts:
-            num_samples = np.concatenate([self.planned_samples(epoch) for epoch in epochs])
-            for index in heaviest([part.rows + part.epoch * len(self) for part in parts], num_samples):
-                yield self[parts[index]]
+        plans = map(self._steps, range(_TRIED_EPOCHS))
+        for part in heaviest_parts(plans, rank=rank, ranks=ranks, accumulate=self.loader.accumulate):
+            yield self[part]
 
-    def loader_for(self, parts: Sequence[_Part], *, pin: bool = False) -> "DataLoader[Batch | InputError]":
+    def loader_for(self, parts: Sequence[Part], *, pin: bool = False) -> "DataLoader[Batch | InputError]":
         """Return a loader that yields the batches of `parts` in order, ahead of time if there are workers.
 
         An utterance that cannot be read gives its error in place of the batch: an error that crosses from a
@@ -224,7 +199,7 @@ class TrainingData(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.utterances)
 
-    def __getitem__(self, part: _Part) -> Batch:
+    def __getitem__(self, part: Part) -> Batch:
         """Return the batch of a part; an empty part gives a batch of no utterances."""
         waveforms = [np.concatenate([self._waveform(index, part.epoch) for index in chain]) for chain in part.chains]
         targets = [self.labels(chain) for chain in part.chains]
@@ -244,39 +219,12 @@ class TrainingData(Dataset[Batch]):
             position=(part.epoch, part.step, part.part),
         )
 
-    def _plan(self, num_samples: Indices, epoch: int) -> list[Indices]:
-        batch_samples = int(self.loader.batch_seconds * self.sample_rate)
-        return plan_epoch(
-            num_samples,
-            batch_samples=batch_samples,
-            seed=self.seed,
-            epoch=epoch,
-            shortest_first=self.loader.shortest_first,
-        )
+    def _steps(self, epoch: int) -> StepPlan:
+        seeds = utterance_seeds(self.seed, epoch, (utterance.id for utterance in self.utterances))
+        return self._planner.plan(np.arange(len(self)), seeds, self.num_samples, seed=self.seed, epoch=epoch)
 
     def _seed(self, index: int, epoch: int, view: int = 0) -> int:
         return utterance_seed(self.seed, epoch, self.utterances[index].id, view)
-
-    def _perturbed_samples(self, epoch: int) -> Indices:
-        """Return each utterance's own samples in an epoch, after its speed perturbation."""
-        config = self.augment.waveform
-        if not config.speed_factors:
-            return self.num_samples
-        factors = [speed_factor(self._seed(index, epoch), config) for index in range(len(self.utterances))]
-        planned = [perturbed_samples(int(n), f) for n, f in zip(self.num_samples, factors, strict=True)]
-        return np.array(planned, dtype=np.int64)
-
-    def _joined_samples(self, alone: Indices, epoch: int) -> Indices:
-        """Return each utterance's samples with those that follow it.  Args: alone: samples of each, perturbed."""
-        if not self.augment.joining.probability:
-            return alone
-        chains = (self._chain(index, epoch, alone) for index in range(len(alone)))
-        return np.array([alone[list(chain)].sum() for chain in chains], dtype=np.int64)
-
-    def _chain(self, index: int, epoch: int, alone: Indices) -> tuple[int, ...]:
-        """Return an utterance and those that follow it.  Args: alone: samples of each, perturbed."""
-        seed = self._seed(index, epoch)
-        return (index, *followers(seed, index, alone, self.augment.joining, self.sample_rate))
 
     def _read(self, index: int) -> Waveform:
         return read_utterance(self.utterances[index], self.sample_rate)
@@ -288,7 +236,7 @@ class TrainingData(Dataset[Batch]):
         seed = self._seed(index, epoch)
         return augment_waveform(self._clean(index), seed, self.augment.waveform, self.noise)
 
-    def _partners(self, part: _Part) -> Partners | None:
+    def _partners(self, part: Part) -> Partners | None:
         """Draw which rows get a partner, and whom: any utterance of the training set."""
         probability = self.augment.mixing.probability
         if probability == 0:
@@ -312,7 +260,7 @@ class _Answers(Dataset["Batch | InputError"]):
     def __len__(self) -> int:
         return len(self.data)
 
-    def __getitem__(self, part: _Part) -> Batch | InputError:
+    def __getitem__(self, part: Part) -> Batch | InputError:
         try:
             return self.data[part]
         except InputError as error:

@@ -24,7 +24,7 @@ from asr.data.manifest import Utterance
 from asr.errors import EXIT_DATA, EXIT_MACHINE, EXIT_USAGE, DataError, MachineError, UsageError, writing
 from asr.features.normalization import Moments
 from asr.model import AcousticModel
-from asr.nn.ctc import frames_needed
+from asr.nn.ctc import frames_to_spell
 from asr.receipts import cores
 from asr.text.tokenizer import Tokenizer
 from asr.training.checkpoint import LAST, TrainingState, load_state, remove_unfinished
@@ -32,7 +32,7 @@ from asr.training.config import ExperimentConfig, TrainConfig
 from asr.training.module import CtcTraining
 from asr.training.monitor import InterruptionError, Monitor, Progress, evaluation_weights
 from asr.training.validation import Validation, Validator
-from asr.units import samples_from_seconds
+from asr.units import FrameGeometry, samples_from_seconds
 
 OVERFIT_CER = 5.0
 OVERFIT_STEPS = 600
@@ -250,8 +250,9 @@ def _usable(request: Request, say: Callable[[str], None]) -> tuple[list[Utteranc
     Raises: DataError if too many cannot be spelled by CTC, or none is left.
     """
     usable, left_out, unspellable = [], {}, 0
+    geometry = request.experiment.model.geometry()
     for utterance in request.train:
-        why, spellable = _obstacle(utterance, request)
+        why, spellable = _obstacle(utterance, request, geometry)
         unspellable += not spellable
         if why:
             left_out[utterance.id] = why
@@ -272,9 +273,8 @@ def _usable(request: Request, say: Callable[[str], None]) -> tuple[list[Utteranc
     return usable, left_out
 
 
-def _obstacle(utterance: Utterance, request: Request) -> tuple[str, bool]:
+def _obstacle(utterance: Utterance, request: Request, geometry: FrameGeometry) -> tuple[str, bool]:
     """Return (why an utterance cannot be trained on, or "", whether it has a text that CTC can spell)."""
-    geometry = request.experiment.model.geometry()
     speeds = request.experiment.augment.waveform.speed_factors
     limit = request.experiment.train.loader.max_seconds
     if utterance.text is None:
@@ -286,7 +286,7 @@ def _obstacle(utterance: Utterance, request: Request) -> tuple[str, bool]:
         return f"{utterance.duration:.1f} s is above {limit:g} s", True
     samples = samples_from_seconds(utterance.duration, geometry.sample_rate)
     frames = geometry.encoder_frames(perturbed_samples(samples, max(speeds, default=1.0)))
-    needed = int(frames_needed(torch.from_numpy(ids)[None], torch.tensor([len(ids)])))
+    needed = frames_to_spell(ids)
     if frames < needed:
         return f"{frames} encoder frames < {needed} needed ({len(ids)} labels + repeats)", False
     return "", True
@@ -335,8 +335,12 @@ def _run_identity(request: Request, utterances: Sequence[Utterance]) -> dict[str
 
 def _data_hash(utterances: Sequence[Utterance]) -> str:
     """Return a hash of what is learned from, not of where it lies."""
-    rows = "\n".join(f"{item.id}\t{_stretch(item)}\t{item.duration}\t{item.text}" for item in utterances)
-    return hashlib.sha256(rows.encode("utf-8", "surrogatepass")).hexdigest()
+    found, between = hashlib.sha256(), ""
+    for item in utterances:
+        row = f"{between}{item.id}\t{_stretch(item)}\t{item.duration}\t{item.text}"
+        found.update(row.encode("utf-8", "surrogatepass"))
+        between = "\n"
+    return found.hexdigest()
 
 
 def _stretch(utterance: Utterance) -> str:
