@@ -39,6 +39,17 @@ def utterance_seeds(seed: int, epoch: int, utterance_ids: Iterable[str], view: i
     return (np.frombuffer(digests, "<u8") >> np.uint64(1)).astype(np.int64)
 
 
+def identity_seeds(seed: int, epoch: int, identities: Words, view: int = 0) -> NDArray[np.int64]:
+    """Return the seeds of utterances that are known by 64 bits in place of an id, (utterances,) non-negative int64.
+
+    Source: Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators" (the mixing function).
+    """
+    values = identities ^ np.uint64(2 * utterance_seed(seed, epoch, "identities", view))
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return ((values ^ (values >> np.uint64(31))) >> np.uint64(1)).astype(np.int64)
+
+
 def step_seed(seed: int, step: int, part: int) -> int:
     """Return the seed of everything that a network draws (dropout) in one part of a training step."""
     return utterance_seed(seed, step, "step", part)

@@ -31,6 +31,7 @@ from asr.errors import (
 COMMANDS = {
     "check": "report everything wrong in manifests and their audio, and write cleaned ones",
     "tokens": "make the tokens of a model from the texts of manifests",
+    "shard": "put a manifest and its audio into tar shards to train on",
     "augment": "write augmented audio to disk, to listen to",
     "train": "train a model, or fine-tune one",
     "average": "average checkpoints into one model file",

@@ -1,9 +1,10 @@
 """Batches of waveforms for training: read, perturbed and padded, the same for any number of worker processes."""
 
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -18,13 +19,13 @@ from asr.data.joining import JoiningConfig
 from asr.data.manifest import Utterance
 from asr.data.plan import Indices
 from asr.data.reading import read_utterance
-from asr.data.steps import Part, StepPlan, StepPlanner, heaviest_parts
+from asr.data.steps import Part, Parts, StepPlan, StepPlanner, heaviest_parts
 from asr.errors import DataError, InputError
 from asr.features.mixing import MixingConfig, Partners
 from asr.features.specaugment import SpecAugmentConfig
 from asr.randomness import stream, utterance_seed, utterance_seeds
 from asr.text.tokenizer import Tokenizer
-from asr.units import samples_from_seconds
+from asr.units import Seconds, samples_from_seconds
 
 Waveform = NDArray[np.float32]
 
@@ -50,6 +51,8 @@ class LoaderConfig(Config):
     shortest_first: bool = Field(True, description="the first epoch runs from short to long")
     workers: int = Field(1, ge=0, le=256, description="processes that read and perturb audio; 0 = none")
     cache_mb: int = Field(1024, ge=0, description="keep decoded audio in memory if all of it fits, MiB")
+    group_shards: int = Field(4, ge=1, description="shards read together: each batch is of one such group")
+    shard_cache_mb: int = Field(20_000, ge=0, description="keep fetched shards on disk beside those in use, MiB")
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,11 @@ class TrainingData(Dataset[Batch]):
         self.noise = NoiseFolder(Path(folder), sample_rate) if folder else None
         self._cache: dict[int, Waveform] = {}
 
+    @property
+    def audio_seconds(self) -> Seconds:
+        """All audio, as recorded."""
+        return int(self.num_samples.sum()) / self.sample_rate
+
     def fill_cache(self) -> None:
         """Decode all audio into memory if it fits `cache_mb`; workers started later share it."""
         if 4 * int(self.num_samples.sum()) <= self.loader.cache_mb << 20:
@@ -162,9 +170,8 @@ class TrainingData(Dataset[Batch]):
     def labels(self, chain: Sequence[int]) -> Indices:
         """Return the token ids (U) of an utterance and those that follow it.  Raises: DataError naming it."""
         first, *others = (self.utterances[index] for index in chain)
-        between = " " if self._tokenizer.has_space else ""
-        text = between.join([first.text or "", *(other.text or "" for other in others)])
-        return token_ids(self._tokenizer, replace(first, text=text) if others else first)
+        text = joined_text(self._tokenizer, [first.text, *(other.text for other in others)])
+        return token_ids(self._tokenizer, replace(first, text=text))
 
     def each_alone(self, epoch: int) -> list[Part]:
         """Return every utterance of an epoch, in order, as a batch of its own."""
@@ -176,7 +183,7 @@ class TrainingData(Dataset[Batch]):
         for part in heaviest_parts(plans, rank=rank, ranks=ranks, accumulate=self.loader.accumulate):
             yield self[part]
 
-    def loader_for(self, parts: Sequence[Part], *, pin: bool = False) -> "DataLoader[Batch | InputError]":
+    def loader_for(self, parts: Parts, *, pin: bool = False) -> "DataLoader[Batch | InputError]":
         """Return a loader that yields the batches of `parts` in order, ahead of time if there are workers.
 
         An utterance that cannot be read gives its error in place of the batch: an error that crosses from a
@@ -184,17 +191,7 @@ class TrainingData(Dataset[Batch]):
 
         Args: pin: put batches in page-locked memory, for a GPU.
         """
-        workers = self.loader.workers
-        return DataLoader(
-            _Answers(self),
-            batch_size=None,
-            sampler=parts,  # a sequence of parts serves as indices
-            num_workers=workers,
-            prefetch_factor=4 if workers else None,
-            multiprocessing_context="fork" if workers else None,
-            pin_memory=pin,
-            worker_init_fn=_leave_signals_to_the_trainer,
-        )
+        return batch_loader(self, parts, self.loader.workers, pin=pin)
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -202,21 +199,15 @@ class TrainingData(Dataset[Batch]):
     def __getitem__(self, part: Part) -> Batch:
         """Return the batch of a part; an empty part gives a batch of no utterances."""
         waveforms = [np.concatenate([self._waveform(index, part.epoch) for index in chain]) for chain in part.chains]
-        targets = [self.labels(chain) for chain in part.chains]
-        padded, lengths = _padded(waveforms, np.float32)
-        padded_targets, target_lengths = _padded(targets, np.int64)
         seeds = [[self._seed(index, part.epoch, view) for view in range(self.views)] for index in part.rows]
-        return Batch(
+        return make_batch(
+            part,
             ids=["+".join(self.utterances[index].id for index in chain) for chain in part.chains],
-            waveform=padded,
-            lengths=lengths,
-            targets=padded_targets,
-            target_lengths=target_lengths,
+            waveforms=waveforms,
+            targets=[self.labels(chain) for chain in part.chains],
             seeds=torch.tensor(seeds, dtype=torch.int64).view(len(seeds), self.views),
             partners=self._partners(part),
-            global_count=part.global_count,
-            global_seconds=part.global_samples / self.sample_rate,
-            position=(part.epoch, part.step, part.part),
+            sample_rate=self.sample_rate,
         )
 
     def _steps(self, epoch: int) -> StepPlan:
@@ -238,27 +229,109 @@ class TrainingData(Dataset[Batch]):
 
     def _partners(self, part: Part) -> Partners | None:
         """Draw which rows get a partner, and whom: any utterance of the training set."""
-        probability = self.augment.mixing.probability
-        if probability == 0:
+        if self.augment.mixing.probability == 0:
             return None
-        rows, waveforms = [], []
-        for row, index in enumerate(part.rows):
-            draw = stream(self._seed(index, part.epoch), "mixing")
-            if draw.random() < probability:
-                rows.append(row)
-                waveforms.append(self._clean(int(draw.integers(len(self.utterances)))))
-        padded, lengths = _padded(waveforms, np.float32)
-        return Partners(torch.tensor(rows, dtype=torch.int64), padded, lengths)
+        seeds = [self._seed(index, part.epoch) for index in part.rows]
+        drawn = drawn_partners(seeds, self.augment.mixing.probability, len(self.utterances))
+        return make_partners({row: self._clean(index) for row, index in drawn.items()})
+
+
+class BatchSource(Protocol):
+    """What a training reads: the utterances of a manifest, or of shards.
+
+    Attributes:
+        sample_rate: of the waveforms, Hz; seed: of all that is drawn.
+    """
+
+    sample_rate: int
+    seed: int
+
+    @property
+    def audio_seconds(self) -> Seconds:
+        """All audio, as recorded."""
+
+    def parts(self, epoch: int, *, rank: int, ranks: int, first_step: int = 0) -> Parts:
+        """Return what one rank works through in an epoch: `accumulate` parts for each step from `first_step`."""
+
+    def heaviest(self, *, rank: int, ranks: int) -> Iterator[Batch]:
+        """Yield a rank's batches that need the most memory, to be tried before step 1."""
+
+    def loader_for(self, parts: Parts, *, pin: bool = False) -> "DataLoader[Batch | InputError]":
+        """Return a loader that yields the batches of `parts` in order, or the error in place of one."""
+
+    def waveforms(self) -> Iterator[Waveform]:
+        """Yield the waveform of each utterance, as recorded."""
+
+    def labels(self, chain: Sequence[int]) -> Indices:
+        """Return the token ids (U) of an utterance and those that follow it."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: Part) -> Batch: ...
+
+
+def batch_loader(data: Dataset[Batch], parts: Parts, workers: int, *, pin: bool) -> "DataLoader[Batch | InputError]":
+    """Return what `BatchSource.loader_for` returns, with so many worker processes."""
+    return DataLoader(
+        _Answers(data),
+        batch_size=None,
+        sampler=parts,  # parts serve as indices
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        multiprocessing_context="fork" if workers else None,
+        pin_memory=pin,
+        worker_init_fn=_leave_signals_to_the_trainer,
+    )
+
+
+def make_batch(
+    part: Part,
+    *,
+    ids: list[str],
+    waveforms: Sequence[Waveform],
+    targets: Sequence[Indices],
+    seeds: Tensor,
+    partners: Partners | None,
+    sample_rate: int,
+) -> Batch:
+    """Return the batch of a part from what was read and drawn for its rows."""
+    padded, lengths = _padded(waveforms, np.float32)
+    padded_targets, target_lengths = _padded(targets, np.int64)
+    return Batch(
+        ids=ids,
+        waveform=padded,
+        lengths=lengths,
+        targets=padded_targets,
+        target_lengths=target_lengths,
+        seeds=seeds,
+        partners=partners,
+        global_count=part.global_count,
+        global_seconds=part.global_samples / sample_rate,
+        position=(part.epoch, part.step, part.part),
+    )
+
+
+def drawn_partners(seeds: Sequence[int], probability: float, count: int) -> dict[int, int]:
+    """Return {row: which of `count` utterances is mixed into it} for the rows that get a partner."""
+    drawn = {}
+    for row, seed in enumerate(seeds):
+        draw = stream(seed, "mixing")
+        if draw.random() < probability:
+            drawn[row] = int(draw.integers(count))
+    return drawn
+
+
+def make_partners(waveforms: Mapping[int, Waveform]) -> Partners:
+    """Return the partners of a batch.  Args: waveforms: of each row's partner."""
+    padded, lengths = _padded(list(waveforms.values()), np.float32)
+    return Partners(torch.tensor(list(waveforms), dtype=torch.int64), padded, lengths)
 
 
 class _Answers(Dataset["Batch | InputError"]):
     """Batches, or the errors that stood in the way of making them."""
 
-    def __init__(self, data: TrainingData) -> None:
+    def __init__(self, data: Dataset[Batch]) -> None:
         self.data = data
-
-    def __len__(self) -> int:
-        return len(self.data)
 
     def __getitem__(self, part: Part) -> Batch | InputError:
         try:
@@ -271,6 +344,11 @@ def _leave_signals_to_the_trainer(worker: int) -> None:
     """A worker inherits the trainer's handlers: Ctrl-C is the trainer's affair, SIGTERM is how it ends a worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def joined_text(tokenizer: Tokenizer, texts: Sequence[str | None]) -> str:
+    """Return the text of an utterance and those that follow it."""
+    return (" " if tokenizer.has_space else "").join(text or "" for text in texts)
 
 
 def token_ids(tokenizer: Tokenizer, utterance: Utterance) -> Indices:

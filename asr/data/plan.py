@@ -51,6 +51,8 @@ def split_batches(batches: Sequence[Indices], num_samples: Indices, parts: int) 
 
     Piece `batch * parts + r * accumulate + a` belongs to rank r, accumulation a: no part sees another's padding.
     """
+    if not batches:
+        return []
     members, starts = np.concatenate(batches), _starts(batches)
     batch_of = np.repeat(np.arange(len(batches)), [len(batch) for batch in batches])
     members = members[np.lexsort((num_samples[members], batch_of))]
@@ -65,6 +67,8 @@ def split_batches(batches: Sequence[Indices], num_samples: Indices, parts: int) 
 
 def batch_sums(batches: Sequence[Indices], num_samples: Indices) -> list[int]:
     """Return the samples of each batch.  Args: batches: none is empty."""
+    if not batches:
+        return []
     sums: list[int] = np.add.reduceat(num_samples[np.concatenate(batches)], _starts(batches)).tolist()
     return sums
 

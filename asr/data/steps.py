@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -34,6 +35,14 @@ class Part:
     def rows(self) -> list[int]:
         """The utterance that each row starts with, and draws from."""
         return [chain[0] for chain in self.chains]
+
+
+class Parts(Protocol):
+    """Parts in the order in which a rank works through them; their number is known before they are made."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Part]: ...
 
 
 @dataclass(frozen=True)
@@ -113,7 +122,17 @@ class StepPlanner:
         alone = drawn_samples(num_samples, seeds, self.waveform)
         return join(seeds, alone, self.joining, self.sample_rate)
 
-    def plan(self, rows: Indices, seeds: Indices, num_samples: Indices, *, seed: int, epoch: int) -> StepPlan:
+    def plan(
+        self,
+        rows: Indices,
+        seeds: Indices,
+        num_samples: Indices,
+        *,
+        seed: int,
+        epoch: int,
+        group: int = 0,
+        first_step: int = 0,
+    ) -> StepPlan:
         """Return the steps of utterances in an epoch.
 
         Args: rows (utterances,) of the corpus; seeds, num_samples: theirs, as in `samples`.
@@ -126,7 +145,7 @@ class StepPlanner:
             epoch=epoch,
             shortest_first=self.shortest_first,
         )
-        return StepPlan(rows, joined, followers, batches, epoch)
+        return StepPlan(rows, joined, followers, batches, epoch, group, first_step)
 
 
 def heaviest_parts(plans: Iterable[StepPlan], *, rank: int, ranks: int, accumulate: int) -> list[Part]:

@@ -19,8 +19,10 @@ from lightning.pytorch import Trainer
 from asr import store
 from asr.audio.augment import perturbed_samples
 from asr.config import dump_yaml
-from asr.data.loader import AugmentConfig, TrainingData, token_ids
+from asr.data.loader import AugmentConfig, BatchSource, TrainingData, token_ids
 from asr.data.manifest import Utterance
+from asr.data.shard_index import ShardIndex
+from asr.data.sharded import ShardedData, refuse_untrainable
 from asr.errors import EXIT_DATA, EXIT_MACHINE, EXIT_USAGE, DataError, MachineError, UsageError, writing
 from asr.features.normalization import Moments
 from asr.model import AcousticModel
@@ -49,7 +51,8 @@ class Request:
     """What to train, where and how: the flags of `asr train`.
 
     Attributes:
-        train, valid: utterances; valid may be empty.
+        train: utterances, or the index of shards of them.
+        valid: utterances, or none.
         out: the run folder.
         device: "cpu" or "cuda".
         resume: continue the run in `out`.
@@ -58,7 +61,7 @@ class Request:
 
     experiment: ExperimentConfig
     tokenizer: Tokenizer
-    train: Sequence[Utterance]
+    train: Sequence[Utterance] | ShardIndex
     valid: Sequence[Utterance]
     out: Path
     seed: int
@@ -153,6 +156,8 @@ def _check(request: Request) -> None:
             )
             + "; make the tokens with asr tokens --config, or correct the configuration"
         )
+    if request.overfit and isinstance(request.train, ShardIndex):
+        raise UsageError("--overfit learns the first utterances of a manifest; give --train the manifest of the shards")
     if request.overfit < 0:
         raise UsageError(f"--overfit {request.overfit}: give the number of utterances to learn, for example 8")
     if request.device == "cpu":
@@ -198,6 +203,7 @@ def _show_nothing(done: int, total: int | None, audio_seconds: float = 0.0, note
 def _overfitting(request: Request) -> Request:
     """Return the request that must learn a handful of utterances by heart: the first thing to try on new data."""
     experiment = request.experiment
+    assert not isinstance(request.train, ShardIndex), "refused before"
     few = list(request.train[: request.overfit])
     optimizer = experiment.train.optimizer.model_copy(update={"schedule": "constant", "warmup_steps": 20})
     loader = experiment.train.loader.model_copy(update={"accumulate": 1, "workers": 0})
@@ -244,11 +250,14 @@ def _resumed_state(request: Request) -> TrainingState | None:
     return None
 
 
-def _usable(request: Request, say: Callable[[str], None]) -> tuple[list[Utterance], dict[str, str]]:
+def _usable(request: Request, say: Callable[[str], None]) -> tuple[Sequence[Utterance] | ShardIndex, dict[str, str]]:
     """Return the utterances that can be trained on, and why each of the others is left out.
 
     Raises: DataError if too many cannot be spelled by CTC, or none is left.
     """
+    if isinstance(request.train, ShardIndex):
+        loader, augment = request.experiment.train.loader, request.experiment.augment
+        return request.train, _told(refuse_untrainable(request.train, request.tokenizer, loader, augment), request, say)
     usable, left_out, unspellable = [], {}, 0
     geometry = request.experiment.model.geometry()
     for utterance in request.train:
@@ -258,10 +267,7 @@ def _usable(request: Request, say: Callable[[str], None]) -> tuple[list[Utteranc
             left_out[utterance.id] = why
         else:
             usable.append(utterance)
-    if left_out:
-        shown = "; ".join(f"{name}: {why}" for name, why in list(left_out.items())[:_SHOWN])
-        more = f"; and {len(left_out) - _SHOWN} more" if len(left_out) > _SHOWN else ""
-        say(f"{len(left_out)} of {len(request.train)} training utterances left out: {shown}{more}")
+    _told(left_out, request, say)
     if unspellable > request.experiment.train.max_infeasible * len(request.train):
         raise DataError(
             f"{unspellable} of {len(request.train)} training utterances have no label or fewer encoder frames than CTC"
@@ -271,6 +277,15 @@ def _usable(request: Request, say: Callable[[str], None]) -> tuple[list[Utteranc
     if not usable:
         raise DataError("no utterance to train on is left; run asr check on the training manifest")
     return usable, left_out
+
+
+def _told(left_out: dict[str, str], request: Request, say: Callable[[str], None]) -> dict[str, str]:
+    """Return what is left out, and why, having said so."""
+    if left_out:
+        shown = "; ".join(f"{name}: {why}" for name, why in list(left_out.items())[:_SHOWN])
+        more = f"; and {len(left_out) - _SHOWN} more" if len(left_out) > _SHOWN else ""
+        say(f"{len(left_out)} of {len(request.train)} training utterances left out: {shown}{more}")
+    return left_out
 
 
 def _obstacle(utterance: Utterance, request: Request, geometry: FrameGeometry) -> tuple[str, bool]:
@@ -292,18 +307,14 @@ def _obstacle(utterance: Utterance, request: Request, geometry: FrameGeometry) -
     return "", True
 
 
-def _training_data(request: Request, utterances: Sequence[Utterance], model: AcousticModel) -> TrainingData:
-    """Return the data, decoded into memory where it fits."""
-    config = request.experiment.train
-    data = TrainingData(
-        utterances,
-        request.tokenizer,
-        model.sample_rate,
-        config.loader,
-        request.experiment.augment,
-        seed=request.seed,
-        views=2 if config.consistency else 1,
-    )
+def _training_data(request: Request, utterances: Sequence[Utterance] | ShardIndex, model: AcousticModel) -> BatchSource:
+    """Return the data, decoded into memory where a manifest's fits."""
+    config, augment = request.experiment.train, request.experiment.augment
+    views = 2 if config.consistency else 1
+    rest = (request.tokenizer, model.sample_rate, config.loader, augment)
+    if isinstance(utterances, ShardIndex):
+        return ShardedData(utterances, *rest, seed=request.seed, views=views)
+    data = TrainingData(utterances, *rest, seed=request.seed, views=views)
     data.fill_cache()
     return data
 
@@ -320,7 +331,7 @@ def _validator(request: Request, model: AcousticModel, say: Callable[[str], None
     return Validator(known, model, request.experiment.train.loader.batch_seconds)
 
 
-def _run_identity(request: Request, utterances: Sequence[Utterance]) -> dict[str, Any]:
+def _run_identity(request: Request, utterances: Sequence[Utterance] | ShardIndex) -> dict[str, Any]:
     """Return what makes a run this run: a resumed one must agree."""
     description, model_bytes = request.tokenizer.state()
     tokens = json.dumps(description, sort_keys=True).encode() + model_bytes
@@ -333,8 +344,10 @@ def _run_identity(request: Request, utterances: Sequence[Utterance]) -> dict[str
     }
 
 
-def _data_hash(utterances: Sequence[Utterance]) -> str:
+def _data_hash(utterances: Sequence[Utterance] | ShardIndex) -> str:
     """Return a hash of what is learned from, not of where it lies."""
+    if isinstance(utterances, ShardIndex):
+        return utterances.sha256
     found, between = hashlib.sha256(), ""
     for item in utterances:
         row = f"{between}{item.id}\t{_stretch(item)}\t{item.duration}\t{item.text}"
@@ -378,6 +391,7 @@ def _differences(saved: dict[str, Any], now: dict[str, Any]) -> str:
 _MAY_CHANGE = {
     "train.loader.workers",
     "train.loader.cache_mb",
+    "train.loader.shard_cache_mb",
     "train.devices",
     "train.num_nodes",
     "train.tensorboard",
@@ -398,7 +412,7 @@ def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
     }
 
 
-def _set_statistics(model: AcousticModel, data: TrainingData) -> None:
+def _set_statistics(model: AcousticModel, data: BatchSource) -> None:
     """Give a global or running normaliser the mean and variance of up to an hour of training data."""
     if not model.frontend.normalizer.needs_statistics:
         return
@@ -471,7 +485,7 @@ def _write_run(request: Request, run: dict[str, Any]) -> None:
 def _described(module: CtcTraining, *, resumed: bool) -> str:
     data, position = module.data, module.position
     millions = sum(parameter.numel() for parameter in module.model.parameters()) / 1e6
-    minutes = float(data.num_samples.sum()) / data.sample_rate / 60
+    minutes = data.audio_seconds / 60
     start = "new run"
     if resumed:
         start = f"resumed at step {position.step}, epoch {position.epoch} step {position.step_in_epoch}"

@@ -10,7 +10,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from asr.data.loader import Batch, TrainingData
+from asr.data.loader import Batch, BatchSource
 from asr.errors import InputError, UsageError
 from asr.model import AcousticModel
 from asr.randomness import step_seed
@@ -61,7 +61,7 @@ class CtcTraining(LightningModule):
     """
 
     def __init__(
-        self, model: AcousticModel, data: TrainingData, experiment: ExperimentConfig, state: TrainingState | None
+        self, model: AcousticModel, data: BatchSource, experiment: ExperimentConfig, state: TrainingState | None
     ) -> None:
         super().__init__()
         self.model = model
