@@ -37,6 +37,7 @@ from asr.text.tokenizer import Tokenizer
 from asr.units import Seconds
 
 _TRIED_EPOCH = 1  # the first one that is not sorted by exact length
+_TRIED_GROUPS = 256  # of the longest utterances; a million utterances are enough to meet a heavy batch
 _SHOWN = 5  # utterances in a message
 
 
@@ -115,7 +116,9 @@ class ShardedData(Dataset[Batch]):
 
     def heaviest(self, *, rank: int, ranks: int) -> Iterator[Batch]:
         """Yield a rank's batches of an epoch that need the most memory, to be tried before step 1."""
-        groups = range(len(self.groups(_TRIED_EPOCH)))
+        longest = np.maximum.reduceat(self.index.records["samples"], self.index.firsts[:-1])  # of each shard
+        of_group = np.array([longest[shards].max() for shards in self.groups(_TRIED_EPOCH)])
+        groups = np.argsort(of_group, kind="stable")[::-1][:_TRIED_GROUPS].tolist()
         plans = (self._plan(_TRIED_EPOCH, group) for group in groups)
         for part in heaviest_parts(plans, rank=rank, ranks=ranks, accumulate=self.loader.accumulate):
             yield self[part]

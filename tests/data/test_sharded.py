@@ -14,7 +14,7 @@ from asr.audio.resample import resample
 from asr.config import parse
 from asr.data.loader import AugmentConfig, Batch, BatchSource, LoaderConfig
 from asr.data.shard_index import RECORD, Shard, ShardIndex
-from asr.data.shard_reader import read_index
+from asr.data.shard_reader import ShardReader, read_index
 from asr.data.sharded import ShardedData, refuse_untrainable
 from asr.errors import DataError, InputError
 from asr.text.tokenizer import Tokenizer
@@ -99,14 +99,24 @@ def test_an_epoch_can_start_at_any_step(corpus: Corpus, shards: Path) -> None:
         assert_equal(expected[2 * first :], batches(data, first_step=first))
 
 
-def test_a_step_in_the_middle_reads_no_shard_of_the_groups_before_it(corpus: Corpus, shards: Path) -> None:
-    data = sharded_data(corpus, shards, EVERYTHING)
+def test_a_step_in_the_middle_reads_no_shard_of_the_groups_before_it(
+    corpus: Corpus, shards: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    checked = ShardReader._checked
+
+    def watched(self: ShardReader, shard: Shard) -> int:
+        opened.append(shard.file)
+        return checked(self, shard)
+
+    monkeypatch.setattr(ShardReader, "_checked", watched)
+    data = sharded_data(corpus, shards, ALL)
     last = len(data.groups(1)) - 1
-    first_step = data.group_plan(1, last).first_step
-    before = sharded_data(corpus, shards, EVERYTHING)
-    batches(before, first_step=first_step)
+    batches(data, first_step=data.group_plan(1, last).first_step)
     # those of the last group, and of the first one of the next epoch, which is got ready
-    assert set(before.reader._open) <= {*data.groups(1)[last].tolist(), *data.groups(2)[0].tolist()}
+    wanted = {*data.groups(1)[last].tolist(), *data.groups(2)[0].tolist()}
+    assert set(opened) <= {data.index.shards[number].file for number in wanted}
+    assert len(opened) < len(data.index.shards) - 2
 
 
 def test_shards_of_groups_gone_by_are_closed(corpus: Corpus, shards: Path) -> None:
