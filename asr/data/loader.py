@@ -52,7 +52,7 @@ class LoaderConfig(Config):
     workers: int = Field(1, ge=0, le=256, description="processes that read and perturb audio; 0 = none")
     cache_mb: int = Field(1024, ge=0, description="keep decoded audio in memory if all of it fits, MiB")
     group_shards: int = Field(4, ge=1, description="shards read together: each batch is of one such group")
-    shard_cache_mb: int = Field(20_000, ge=0, description="keep fetched shards on disk beside those in use, MiB")
+    shard_cache_mb: int = Field(0, ge=0, description="fetched shards kept in TMPDIR beside those in use, MiB")
 
 
 @dataclass(frozen=True)
