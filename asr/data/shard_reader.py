@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-import tarfile
+import re
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -30,6 +30,7 @@ from asr.data.shard_index import (
 from asr.errors import DataError, InputError, shown
 
 _READ_BYTES = 1 << 20
+_OCTAL = re.compile(rb"[0-7]{1,12}")
 _TEXTS = ("text", "speaker", "language")
 
 
@@ -219,24 +220,30 @@ def _members(data: bytes, where: str) -> list[tuple[str, bytes]]:
     found: list[tuple[str, bytes]] = []
     position = 0
     while len(found) < 2:
-        header = data[position : position + BLOCK_BYTES]
-        try:
-            member = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
-        except tarfile.HeaderError:
-            raise DataError(f"{where} has no tar header where the index points to; {_CURE}") from None
-        if "/" in member.name or "\\" in member.name or "\0" in member.name or member.name in (".", ".."):
-            raise DataError(f"{where}: member {shown(member.name)} leads out of the archive, refused; {_CURE}")
-        if not member.isreg() or member.size < 0:
-            raise DataError(f"{where}: member {shown(member.name)} is no plain file, refused; {_CURE}")
+        name, size = _member(data[position : position + BLOCK_BYTES], where)
         start = position + BLOCK_BYTES
-        body = data[start : start + member.size]
-        if len(body) < member.size:
-            raise DataError(f"{where}: member {shown(member.name)} is cut short; {_CURE}")
-        found.append((member.name, body))
-        position = start + -(-member.size // BLOCK_BYTES) * BLOCK_BYTES
+        body = data[start : start + size]
+        if len(body) < size:
+            raise DataError(f"{where}: member {shown(name)} is cut short; {_CURE}")
+        found.append((name, body))
+        position = start + -(-size // BLOCK_BYTES) * BLOCK_BYTES
     if position != len(data):
         raise DataError(f"{where}: holds more than two members; {_CURE}")
     return found
+
+
+def _member(header: bytes, where: str) -> tuple[str, int]:
+    """Return (name, size) of a member that is a plain file (Python's own reader of headers halves the speed)."""
+    size = header[124:136].rstrip(b"\0 ")
+    if header[257:262] != b"ustar" or not _OCTAL.fullmatch(size):
+        raise DataError(f"{where} has no tar header where the index points to; {_CURE}")
+    parts = [header[first:last].partition(b"\0")[0] for first, last in ((345, 500), (0, 100))]  # folders, name
+    name = b"/".join(part for part in parts if part).decode("utf-8", "replace")
+    if "/" in name or "\\" in name or name in ("", ".", ".."):
+        raise DataError(f"{where}: member {shown(name)} leads out of the archive, refused; {_CURE}")
+    if header[156:157] not in (b"0", b"\0"):
+        raise DataError(f"{where}: member {shown(name)} is no plain file, refused; {_CURE}")
+    return name, int(size, 8)
 
 
 def _local_bytes(path: Path, limit: int) -> bytes:

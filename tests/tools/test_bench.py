@@ -17,6 +17,7 @@ from asr.audio.files import read_audio
 from asr.config import parse
 from asr.data.loader import TrainingData
 from asr.data.manifest import read_manifest
+from asr.data.sharding import write_shards
 from asr.errors import DataError, UsageError
 from asr.model import AcousticModel, ModelConfig
 from asr.nn.encoder import Encoder
@@ -28,7 +29,7 @@ from tests.tools.benchmarks import ROOT, TINY, benchmark, prepared_an4
 
 arithmetic, common, steps = benchmark("_arithmetic"), benchmark("_common"), benchmark("_steps")
 train, transcribe = benchmark("train"), benchmark("transcribe")
-synthetic, bench_data = benchmark("_corpus"), benchmark("data")
+synthetic, bench_data, bench_shards = benchmark("_corpus"), benchmark("data"), benchmark("shards")
 
 
 @pytest.fixture(scope="module")
@@ -306,14 +307,41 @@ def test_the_whole_of_bench_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(os, "sched_setaffinity", lambda process, cores: None)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     out = tmp_path / "data.receipt.json"
-    arguments = ["--utterances", "500", "--rounds", "1", "--out", str(out)]
+    arguments = ["--utterances", "500", "--sharded", "20000", "--rounds", "1", "--out", str(out)]
     monkeypatch.setattr(sys, "argv", ["data.py", *arguments])
     assert common.run("tools/bench data", bench_data.parser(), bench_data.bench) == 0
     receipt = json.loads(out.read_bytes())
     assert receipt["command"][:2] == ["bench", "data"]
     assert receipt["utterances"] == 500
-    assert receipt["result"]["steps"][0] > 100
-    assert {"load_seconds", "load_mb", "usable_seconds", "plan_seconds", "all_mb"} <= receipt["result"].keys()
+    manifest, shards = receipt["result"]["manifest"], receipt["result"]["shards"]
+    assert manifest["steps"][0] > 100
+    assert {"load_seconds", "load_mb", "usable_seconds", "plan_seconds", "all_mb"} <= manifest.keys()
+    assert shards["steps"][0] > 4000 / 8
+    assert {"load_seconds", "plan_epoch_seconds", "resume_in_the_middle_seconds", "all_mb"} <= shards.keys()
+
+
+def test_the_whole_of_bench_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_setaffinity", lambda process, cores: None)
+    monkeypatch.setattr(bench_shards, "_DROP", tmp_path / "nothing")  # the machine's own cache is left alone
+    out = tmp_path / "shards.receipt.json"
+    arguments = ["--utterances", "60", "--rounds", "1", "--shard-mb", "1", "--folder", str(tmp_path), "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", ["shards.py", *arguments])
+    assert common.run("tools/bench shards", bench_shards.parser(), bench_shards.bench) == 0
+    result = json.loads(out.read_bytes())["result"]
+    assert result["shards"] > 1
+    assert result["cache_dropped_by"] == "posix_fadvise"
+    assert result["shards_to_files"][1] > 0
+    assert result["decoded_files_audio_seconds_per_second"][1] > 0
+    assert [path.name for path in tmp_path.iterdir()] == [out.name]
+
+
+def test_files_and_shards_of_the_benchmark_hold_the_same_bytes(tmp_path: Path) -> None:
+    utterances = bench_shards.write_files(tmp_path / "files", 30)
+    write_shards(utterances, tmp_path / "shards", shard_bytes=300_000)
+    for decode in (False, True):
+        files = sorted(bench_shards._from_files(utterances, range(30), decode=decode))
+        assert files == sorted(bench_shards._from_shards(tmp_path / "shards", 0, decode=decode))
+    assert all(16000 <= samples < 32000 for _, samples in files)
 
 
 def test_use_cores_refuses_more_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
