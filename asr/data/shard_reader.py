@@ -119,16 +119,17 @@ class ShardReader:
         """Close all shards but those of `now` and `soon`, and open those of `soon` beside the work of others."""
         now, soon = set(now), list(soon)
         kept = now | set(soon)
-        for number in [number for number in self._open if number not in kept]:
+        for number in set(self._open) - kept:
             os.close(self._open.pop(number))
         if self._remote is not None:
             names = {self.index.shards[number].file for number in kept}
             self._remote.drop(but=names, above_bytes=self._cache_bytes)
-        if self._ahead is None or not self._ahead.is_alive():
-            self._ahead = threading.Thread(target=self._open_all, args=(soon,), daemon=True)
-            self._ahead.start()
+        self._ahead = threading.Thread(target=self._open_all, args=(soon, self._ahead), daemon=True)
+        self._ahead.start()
 
-    def _open_all(self, numbers: Iterable[int]) -> None:
+    def _open_all(self, numbers: Iterable[int], before: threading.Thread | None) -> None:
+        if before is not None:
+            before.join()  # one shard is fetched at a time, and in their order
         for number in numbers:
             try:
                 self._descriptor(number)

@@ -158,6 +158,11 @@ def _timed(found: dict[str, float], name: str, work: Callable[[], Any]) -> Any:
 
 def _peak() -> float:
     """Return the peak of this process's resident set, MB."""
+    from asr.receipts import system_value
+
+    own = system_value(Path("/proc/self/status"), "VmHWM")  # that of getrusage starts at the size of the parent
+    if own is not None:
+        return int(own.split()[0]) * 1024 / 1e6
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
 
 
