@@ -29,11 +29,6 @@ _NOT_OS_ERRORS = {"botocore.exceptions": "BotoCoreError", "gcsfs.retry": "HttpEr
 _Found = TypeVar("_Found")
 
 
-def is_remote(place: str) -> bool:
-    """Return whether a place is a URL and not a path."""
-    return "://" in place
-
-
 def cache_folder(url: str) -> Path:
     """Return where files of a remote folder are kept: below TMPDIR, in a folder of this user alone.
 

@@ -8,13 +8,11 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asr.audio.conversions import note_rate
 from asr.audio.files import decode_flac
 from asr.audio.resample import Waveform, resample
-from asr.data.download import DownloadLimits
-from asr.data.remote import RemoteFolder, cache_folder, fetch, is_remote
 from asr.data.shard_index import (
     BLOCK_BYTES,
     HEADER,
@@ -28,6 +26,10 @@ from asr.data.shard_index import (
     parse_header,
 )
 from asr.errors import DataError, InputError, shown
+
+if TYPE_CHECKING:
+    from asr.data.download import DownloadLimits
+    from asr.data.remote import RemoteFolder
 
 _READ_BYTES = 1 << 20
 _OCTAL = re.compile(rb"[0-7]{1,12}")
@@ -43,23 +45,29 @@ class ShardedUtterance:
     audio: bytes
 
 
+def is_remote(place: str) -> bool:
+    """Return whether a place is a URL and not a path."""
+    return "://" in place
+
+
 def is_shards(place: str) -> bool:
     """Return whether a place is meant as shards: a URL, a folder, or the header in a folder."""
     return is_remote(place) or os.path.isdir(place) or os.path.basename(place) == HEADER
 
 
-def read_index(place: str, limits: DownloadLimits | None = None) -> ShardIndex:
+def read_index(place: str, limits: "DownloadLimits | None" = None) -> ShardIndex:
     """Return the index of the shards in a folder or at a URL (that of the folder, or of its shards.json).
 
     Raises: DataError if it is missing, or not one; MachineError, UsageError as `fetch`.
     """
     place = place.rstrip("/").removesuffix(f"/{HEADER}") if place != HEADER else "."
-    limits = limits or DownloadLimits()
     if not is_remote(place):
         header_bytes = _local_bytes(Path(place) / HEADER, MAX_HEADER_BYTES)
         header = parse_header(header_bytes, place)
         data = _local_bytes(Path(place) / INDEX, header["utterances"] * RECORD.itemsize + 1)
         return index_of(header, hashlib.sha256(header_bytes).hexdigest(), data, place)
+    from asr.data.remote import cache_folder, fetch  # needs a system with file locks
+
     folder = cache_folder(place)
     copies = [folder.with_name(f"{folder.name}.{os.getpid()}.{name}") for name in (HEADER, INDEX)]
     try:
@@ -80,14 +88,10 @@ class ShardReader:
     Remote shards are fetched first; `cache_mb` of them stay here beside those in use.
     """
 
-    def __init__(self, index: ShardIndex, *, cache_mb: int = 0, limits: DownloadLimits | None = None) -> None:
+    def __init__(self, index: ShardIndex, *, cache_mb: int = 0, limits: "DownloadLimits | None" = None) -> None:
         self.index = index
         self._cache_bytes = cache_mb << 20
-        self._remote = (
-            RemoteFolder(index.place, cache_folder(index.place), limits or DownloadLimits())
-            if is_remote(index.place)
-            else None
-        )
+        self._remote = _remote_folder(index.place, limits) if is_remote(index.place) else None
         self._open: dict[int, int] = {}  # shard -> file descriptor
         self._locks: dict[int, threading.Lock] = {}
         self._ahead: threading.Thread | None = None
@@ -173,6 +177,13 @@ class ShardReader:
 
     def _name(self, shard: Shard) -> str:
         return f"{self.index.place}/{shard.file}"
+
+
+def _remote_folder(url: str, limits: "DownloadLimits | None") -> "RemoteFolder":
+    from asr.data.download import DownloadLimits
+    from asr.data.remote import RemoteFolder, cache_folder
+
+    return RemoteFolder(url, cache_folder(url), limits or DownloadLimits())
 
 
 _CURE = "copy the shards again, or make them again with asr shard"
