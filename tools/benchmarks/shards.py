@@ -67,7 +67,7 @@ def bench(args: argparse.Namespace) -> int:
         say(f"writing {args.utterances} files")
         utterances = write_files(folder / "files", args.utterances)
         say("writing them as shards")
-        done = write_shards(utterances, folder / "shards", shard_bytes=args.shard_mb * 1_000_000)
+        done = write_shards(utterances, folder / "shards", shard_bytes=args.shard_mb * 1_000_000, jobs=2)
         rounds = []
         for number in range(args.rounds):
             say(f"round {number + 1} of {args.rounds}")
