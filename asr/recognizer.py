@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from itertools import islice
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 from pydantic import Field
 
-from asr.audio.files import AudioInfo, audio_info, open_blocks, read_audio
+from asr.audio.files import audio_info, open_blocks, read_audio
 from asr.audio.resample import Waveform, resample
 from asr.config import Config
 from asr.decoding.confidence import mean_confidence
@@ -59,6 +59,16 @@ class RecognizerConfig(Config):
     window_batch: int = Field(default=1, ge=1, description="windows computed at once; on CPU 1 is fast and smallest")
 
 
+class Recording(Protocol):
+    """Something to transcribe, wherever its audio comes from.  Both methods raise DataError as `read_audio`."""
+
+    def measure(self) -> Seconds:
+        """Return its length as its header says it."""
+
+    def read(self, sample_rate: int) -> Waveform:
+        """Return its waveform (S,) at `sample_rate` in Hz."""
+
+
 @dataclass(frozen=True, slots=True)
 class AudioSource:
     """What to transcribe of a file: [start, start + duration) in seconds (None: to the end) of one channel.
@@ -70,6 +80,23 @@ class AudioSource:
     start: Seconds = 0.0
     duration: Seconds | None = None
     channel: int | None = None
+
+    @property
+    def is_whole_file(self) -> bool:
+        """Whether nothing of the file is left out."""
+        return self.start == 0 and self.duration is None
+
+    def measure(self) -> Seconds:
+        """Return its length as the file's header says it.  Raises: DataError as `audio_info`."""
+        rest = max(audio_info(self.path).duration - self.start, 0.0)
+        return rest if self.duration is None else min(rest, self.duration)
+
+    def read(self, sample_rate: int) -> Waveform:
+        """Return its waveform (S,) at `sample_rate` in Hz.  Raises: DataError as `read_audio`."""
+        waveform, _ = read_audio(
+            self.path, start=self.start, duration=self.duration, channel=self.channel, sample_rate=sample_rate
+        )
+        return waveform
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +183,7 @@ class Recognizer:
             if sample_rate is not None:
                 raise UsageError("sample_rate goes with a waveform; a file holds its own")
             source = as_source(audio, channel)
-            info = audio_info(source.path)
-            return self._transcribe_source(source, info, lambda seconds: None)
+            return self._transcribe_source(source, source.measure(), lambda seconds: None)
         if channel is not None or sample_rate is None:
             raise UsageError("a waveform needs sample_rate and has one channel; give audio[:, channel], sample_rate")
         waveform = resample(_checked_waveform(audio), sample_rate, self.model.sample_rate)
@@ -165,7 +191,7 @@ class Recognizer:
 
     def transcribe_files(
         self,
-        files: "Iterable[str | Path | AudioSource]",
+        files: "Iterable[str | Path | Recording]",
         *,
         progress: Progress | None = None,
     ) -> Iterator[Transcript | InputError]:
@@ -173,7 +199,7 @@ class Recognizer:
 
         Args: progress: called with (files done, files in all, seconds of audio done).
         """
-        sources = [as_source(file) for file in files]
+        sources = [as_source(file) if isinstance(file, (str, Path)) else file for file in files]
         tracker = _Tracker(len(sources), progress)
         for pool in _pools(sources, self.config.pool_seconds):
             results: dict[int, Transcript | InputError] = {}
@@ -191,10 +217,10 @@ class Recognizer:
     ) -> Iterator[tuple[int, Transcript | InputError]]:
         """Yield (position in the pool, result): the unreadable, then the short in batches, then the long."""
         for index, item in enumerate(pool):
-            if isinstance(item.info, InputError):
-                yield index, item.info
+            if isinstance(item.seconds, InputError):
+                yield index, item.seconds
         whole = self.config.whole_seconds
-        seconds = {index: item.seconds for index, item in enumerate(pool) if not isinstance(item.info, InputError)}
+        seconds = {index: item.seconds for index, item in enumerate(pool) if not isinstance(item.seconds, InputError)}
         short = [index for index in sorted(seconds, key=lambda index: seconds[index]) if seconds[index] <= whole]
         min_rows = CPU_MIN_ROWS if self.device == "cpu" else 1
         batches = _batches(short, seconds, self.config.batch_seconds, min_rows)
@@ -215,37 +241,25 @@ class Recognizer:
             yield index, self._transcript(path, duration)
 
     def _long_result(self, item: "_Measured", tracker: "_Tracker") -> Transcript | InputError:
-        assert isinstance(item.info, AudioInfo)
+        assert not isinstance(item.seconds, InputError)
         try:
-            return self._transcribe_source(item.source, item.info, tracker.hear)
+            return self._transcribe_source(item.source, item.seconds, tracker.hear)
         except InputError as error:
             return error
 
     def _read(self, item: "_Measured") -> Waveform | InputError:
-        source = item.source
         try:
-            return self._read_source(source)
+            return item.source.read(self.model.sample_rate)
         except InputError as error:
             return error
 
-    def _read_source(self, source: AudioSource) -> Waveform:
-        waveform, _ = read_audio(
-            source.path,
-            start=source.start,
-            duration=source.duration,
-            channel=source.channel,
-            sample_rate=self.model.sample_rate,
-        )
-        return waveform
-
-    def _transcribe_source(self, source: AudioSource, info: AudioInfo, hear: Callable[[float], None]) -> Transcript:
-        whole_file = source.start == 0 and source.duration is None
-        if whole_file and info.duration > self.config.whole_seconds:
+    def _transcribe_source(self, source: Recording, seconds: Seconds, hear: Callable[[float], None]) -> Transcript:
+        if isinstance(source, AudioSource) and source.is_whole_file and seconds > self.config.whole_seconds:
             block_seconds = self.config.window_seconds
             return self._transcribe_blocks(
                 lambda: open_blocks(source.path, block_seconds, self.model.sample_rate, source.channel), hear
             )
-        return self._transcribe_waveform(self._read_source(source), hear)
+        return self._transcribe_waveform(source.read(self.model.sample_rate), hear)
 
     def _transcribe_waveform(self, waveform: Waveform, hear: Callable[[float], None]) -> Transcript:
         duration = len(waveform) / self.model.sample_rate
@@ -447,33 +461,27 @@ def _prefetched(items: Iterable[Item]) -> Iterator[Item]:
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """A source with what its file's header says, or why it cannot be read."""
+    """A source with its length, or why it cannot be read."""
 
-    source: AudioSource
-    info: AudioInfo | InputError
-
-    @property
-    def seconds(self) -> Seconds:
-        assert isinstance(self.info, AudioInfo)
-        rest = max(self.info.duration - self.source.start, 0.0)
-        return rest if self.source.duration is None else min(rest, self.source.duration)
+    source: Recording
+    seconds: Seconds | InputError
 
 
-def _measured(source: AudioSource) -> _Measured:
+def _measured(source: Recording) -> _Measured:
     try:
-        return _Measured(source, audio_info(source.path))
+        return _Measured(source, source.measure())
     except InputError as error:
         return _Measured(source, error)
 
 
-def _pools(sources: Sequence[AudioSource], pool_seconds: Seconds) -> Iterator[list[_Measured]]:
+def _pools(sources: Sequence[Recording], pool_seconds: Seconds) -> Iterator[list[_Measured]]:
     """Yield consecutive sources together, until they hold `pool_seconds` of audio."""
     pool: list[_Measured] = []
     seconds = 0.0
     for source in sources:
         item = _measured(source)
         pool.append(item)
-        if not isinstance(item.info, InputError):
+        if not isinstance(item.seconds, InputError):
             seconds += item.seconds
         if seconds >= pool_seconds or len(pool) >= MAX_POOL_FILES:
             yield pool

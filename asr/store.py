@@ -90,10 +90,10 @@ def write_text(path: str | Path, text: str) -> None:
 
 def write_json(path: str | Path, value: Any) -> None:
     """Write one JSON document, readable by people, through a temporary file.  Raises: MachineError."""
-    write_text(path, _json_text(value, indent=2) + "\n")
+    write_text(path, json_text(value, indent=2) + "\n")
 
 
-def _json_text(value: Any, indent: int | None = None) -> str:
+def json_text(value: Any, indent: int | None = None) -> str:
     """Return JSON that is UTF-8 even where a file name is not: half a surrogate pair is written as its escape."""
     text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
@@ -107,7 +107,7 @@ def save(path: str | Path, tensors: Mapping[str, "Tensor"], header: Mapping[str,
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    text = _json_text({"format": FORMAT_VERSION, **header})
+    text = json_text({"format": FORMAT_VERSION, **header})
     data = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with replacing(path) as temporary:
         try:

@@ -1,4 +1,4 @@
-"""asr transcribe: audio files -> text, JSON or subtitles."""
+"""asr transcribe: audio files -> text, JSON or subtitles; an archive of them -> transcripts.jsonl."""
 
 import argparse
 import json
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asr.cli import archives
 from asr.cli.notes import log_on_stderr
 from asr.cli.progress import ProgressCallback, progress_bar
 from asr.errors import EXIT_DATA, EXIT_DONE, InputError, MachineError, UsageError, writing
@@ -61,25 +62,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "files",
         nargs="*",
-        metavar="FILE",
-        help="audio: WAV, FLAC, Ogg Vorbis or Opus, MP3, NIST SPHERE; - is standard input; none: a sample",
+        metavar="FILE|ARCHIVE",
+        help="audio: WAV, FLAC, Ogg Vorbis or Opus, MP3, NIST SPHERE; - is standard input; none: a sample;"
+        " or one archive: a folder of audio, a manifest (.jsonl), or a folder or URL of shards",
     )
     parser.add_argument(
         "--model", default=DEFAULT_MODEL, metavar="NAME|FILE|RUN", help="a bundled model, a model file or a run folder"
     )
-    parser.add_argument("--format", choices=FORMATS, default="txt", help="of the transcripts (default: txt)")
+    parser.add_argument("--format", choices=FORMATS, help="of the transcripts of files (default: txt)")
     parser.add_argument(
         "--channels",
         default="mix",
         metavar="mix|split|N",
         help="mix all channels, transcribe each by itself, or only channel N, counted from 0 (default: mix)",
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="write DIR/NAME.FORMAT instead of printing")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="write DIR/NAME.FORMAT instead of printing; of an archive DIR/transcripts.jsonl, going on where a call"
+        " was interrupted",
+    )
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
+    parser.add_argument(
+        "--ray",
+        metavar="auto|ADDRESS",
+        help="transcribe an archive with workers on the Ray cluster at ADDRESS; auto: on that of RAY_ADDRESS or the one"
+        " that runs here, else on all cores of this machine",
+    )
+    parser.add_argument("--workers", type=int, metavar="N", help="with --ray (default: one a core)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Transcribe and return the exit code: 3 if a file could not be read."""
+    if archives.is_one_archive(args):
+        return archives.transcribe(args)
+    args.format = args.format or "txt"
     channel = _channel(args.channels)
     names = args.files or [_sample()]
     with _readable(names) as paths, log_on_stderr("asr transcribe"):
