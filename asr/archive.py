@@ -243,13 +243,13 @@ def _is_done(out: Path, piece: Piece) -> bool:
 
 
 def _work(missing: Sequence[Piece], job: Job, crew: Crew, outcome: Outcome, progress: Progress) -> None:
-    """Have the missing pieces done, the long ones first, and write what comes."""
+    """Have the missing pieces done, and write what comes."""
     total = len(job.archive.seconds)
     done = total - sum(piece.last - piece.first for piece in missing)
     if not missing:
         return
     started = time.monotonic()
-    with closing(crew.work(sorted(missing, key=lambda piece: -piece.seconds), job)) as results:
+    with closing(crew.work(missing, job)) as results:
         for result in results:
             if result is None:
                 started = time.monotonic()
