@@ -33,7 +33,7 @@ TRANSCRIPTS, FAILED, STATE, PARTS = "transcripts.jsonl", "failed.tsv", "archive.
 PIECE_SECONDS: Seconds = 300.0  # a second of work or so: at the end no worker waits long for the others
 PIECE_ROWS = 512
 MAX_PIECES = 20_000  # a folder of more files is slow on many disks: larger archives have larger pieces
-AUTO = "auto"  # the cluster that is there, or else this machine
+AUTO, LOCAL = "auto", "local"  # the cluster that is there, or else this machine; this machine in any case
 DEATHS, DEATHS_ALONE = 2, 3  # of workers on a piece until its recordings go one by one; on one until it is given up
 MAX_TOLD = 20  # messages about faulty recordings that are told and not only written
 MAX_STARTS = 3  # workers in a row that die before they are ready
@@ -330,7 +330,7 @@ class RayWorkers:
     """Does the pieces in processes that Ray starts: on this machine, or on those of a cluster.
 
     Attributes:
-        address: of the cluster; AUTO is the one of RAY_ADDRESS or that runs here, else this machine alone.
+        address: of the cluster; AUTO is that of RAY_ADDRESS or the one that runs here, else LOCAL: this machine alone.
         count: workers; None: one for each core (with a GPU as the job's device: for each GPU) of the cluster.
     """
 
@@ -551,6 +551,8 @@ def _cluster(ray: Any, address: str, count: int | None) -> Iterator[None]:
 
 def _joined(ray: Any, address: str, quiet: Mapping[str, Any]) -> bool:
     """Return whether there was a cluster to join.  Raises: MachineError if there was not, and one was named."""
+    if address == LOCAL:
+        return False
     named = os.environ.get("RAY_ADDRESS") or None if address == AUTO else address
     if named is not None:
         _reach(named)
@@ -572,7 +574,7 @@ def _reach(address: str) -> None:
     except ValueError:
         host = port = None
     if not host or not port:
-        raise UsageError(f"--ray '{address}': give auto, HOST:PORT or ray://HOST:PORT")
+        raise UsageError(f"--ray '{address}': give auto, local, HOST:PORT or ray://HOST:PORT")
     try:
         socket.create_connection((host, port), _CONNECT_SECONDS).close()
     except OSError as error:

@@ -19,7 +19,11 @@ download=()  # --download where no corpus is given
 
 say() { printf 'recipes/%s: %s\n' "$recipe" "$1" >&2; }
 fail() { say "$2" && exit "$1"; }
-asr() { "$root/.venv/bin/asr" "$@"; }
+asr() { # on several nodes (recipes/cluster) a training is started by what $ASR_LAUNCH says, in words
+    local launch=()
+    [[ $1 != train ]] || read -ra launch <<<"${ASR_LAUNCH:-}"
+    "${launch[@]}" "$root/.venv/bin/asr" "$@"
+}
 python() { "$root/.venv/bin/python" "$@"; }
 
 usage() {
@@ -49,7 +53,7 @@ recipe() { # NAME ARGUMENTS...
     "$root/tools/setup"
     cd "$root" || exit
     { mkdir -p "$out/stages" && exec 8>"$out/stages/lock"; } || fail 4 "cannot write to '$out'; choose another --out"
-    ! command -v flock >/dev/null || flock --nonblock 8 ||
+    [[ -n ${ASR_FOLLOW:-} ]] || ! command -v flock >/dev/null || flock --nonblock 8 ||
         fail 4 "another run is at work in '$out'; wait for it, or choose another --out"
 }
 
@@ -91,6 +95,7 @@ absolute() { # PATH: prints it, whether it exists or not
 }
 
 stage() { # NAME [--input PATH]... [--output PATH]... [--state DIR] [--code FILE] -- COMMAND
+    [[ -z ${ASR_FOLLOW:-} ]] || { follow "$@" && return; }
     local stamp=(--run "$out" --stage "$1") at first last verdict
     at=$(position "$1")
     first=$(position "$start")
@@ -112,6 +117,13 @@ stage() { # NAME [--input PATH]... [--output PATH]... [--state DIR] [--code FILE
     esac
     "$@" 8>&-
     python -m asr.stamps end "${stamp[@]}"
+}
+
+follow() { # as stage, on the other nodes of a training (recipes/cluster): the training alone; the first does the rest
+    [[ $1 == train ]] || return 0
+    while [[ $1 != -- ]]; do shift; done
+    shift
+    "$@" --resume 8>&- # goes on where the first node does: the state lies in the run folder, or there is none
 }
 
 model_stages() { # TRAIN.jsonl OPTIONS_OF_ASR_TOKENS...

@@ -357,7 +357,7 @@ def test_without_the_package_the_cure_is_told(job: Job, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize(
     ("address", "error", "message"),
-    [("127.0.0.1:1", MachineError, "nothing answers there"), ("nowhere", UsageError, "give auto, HOST:PORT")],
+    [("127.0.0.1:1", MachineError, "nothing answers there"), ("nowhere", UsageError, "give auto, local, HOST:PORT")],
 )
 def test_a_cluster_that_is_not_there_is_told_at_once(address: str, error: type, message: str) -> None:
     with pytest.raises(error, match=message):

@@ -1,6 +1,7 @@
 """What `asr transcribe` does with an archive: a folder, a manifest, or tar shards."""
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -14,10 +15,16 @@ if TYPE_CHECKING:
     from asr.archive import Job, Outcome
 
 
+def is_archive(name: str) -> bool:
+    """Return whether a name is meant as an archive: a folder, a manifest, shards here or at a URL.
+
+    As asr.data.recordings reads them; asked here, so that files are transcribed without importing it.
+    """
+    return os.path.isdir(name) or name.endswith((".jsonl", "shards.json")) or "://" in name
+
+
 def is_one_archive(args: argparse.Namespace) -> bool:
     """Return whether the command line asks for an archive.  Raises: UsageError if it does so and cannot be met."""
-    from asr.data.recordings import is_archive
-
     found = [name for name in args.files if is_archive(name)]
     if not found:
         if args.ray or args.workers is not None:

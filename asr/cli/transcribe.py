@@ -86,9 +86,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
     parser.add_argument(
         "--ray",
-        metavar="auto|ADDRESS",
+        metavar="auto|local|ADDRESS",
         help="transcribe an archive with workers on the Ray cluster at ADDRESS; auto: on that of RAY_ADDRESS or the one"
-        " that runs here, else on all cores of this machine",
+        " that runs here, else local: all cores of this machine",
     )
     parser.add_argument("--workers", type=int, metavar="N", help="with --ray (default: one a core)")
 

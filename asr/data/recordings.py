@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from asr.audio.resample import Waveform
 from asr.data.manifest import read_manifest
 from asr.data.shard_index import HEADER, Shard, ShardIndex
-from asr.data.shard_reader import ShardedUtterance, ShardReader, is_remote, is_shards, read_index
+from asr.data.shard_reader import ShardedUtterance, ShardReader, is_remote, read_index
 from asr.errors import DataError, InputError
 from asr.recognizer import AudioSource, Recording
 from asr.units import Seconds
@@ -67,11 +67,6 @@ class Archive(Protocol):
 
     def identity(self) -> str:
         """Return a hash of which recordings there are and how long they are."""
-
-
-def is_archive(name: str) -> bool:
-    """Return whether a name is meant as an archive: a folder, shards here or at a URL, a manifest."""
-    return is_shards(name) or name.endswith(MANIFEST_SUFFIX)
 
 
 def open_archive(name: str, *, progress: Callable[[int, int | None], None] | None = None) -> Archive:

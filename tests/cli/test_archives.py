@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from asr.cli.archives import is_archive
 from asr.cli.main import main
 from tests.tiny_model import babble, tiny_model, write_wav
 from tests.training.test_resume import session_members, wait_until
@@ -33,6 +34,14 @@ def folder(tmp_path: Path) -> Path:
     (found / "bad.mp3").write_text("no audio")
     (found / "notes.txt").write_text("hello")
     return found
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("a.wav", False), ("-", False), ("m.jsonl", True), ("s3://bucket/shards", True), ("a/shards.json", True)],
+)
+def test_what_is_meant_as_an_archive(name: str, expected: bool) -> None:
+    assert is_archive(name) == expected
 
 
 def transcribe(model: Path, *arguments: object) -> int:
@@ -67,7 +76,7 @@ def test_a_folder_gives_one_file_of_transcripts_and_says_what_failed(model, fold
         (["FOLDER", "--out", "OUT", "--workers", "2"], "--workers goes with --ray"),
         (["FOLDER", "--out", "OUT", "--ray", "auto", "--workers", "0"], "must be at least 1"),
         (["FOLDER/z.wav", "--ray", "auto"], "are for an archive"),
-        (["FOLDER", "--out", "OUT", "--ray", "here"], "give auto, HOST:PORT"),
+        (["FOLDER", "--out", "OUT", "--ray", "here"], "give auto, local, HOST:PORT"),
     ],
 )
 def test_what_does_not_go_together(model, folder, tmp_path, capsys, arguments, message) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from asr.data.manifest import Utterance, write_manifest
-from asr.data.recordings import FolderArchive, ManifestArchive, ShardArchive, is_archive, open_archive
+from asr.data.recordings import FolderArchive, ManifestArchive, ShardArchive, open_archive
 from asr.data.sharding import write_shards
 from asr.errors import DataError
 from tests.tiny_model import babble, write_wav
@@ -82,10 +82,3 @@ def test_a_lot_of_shards_carries_only_the_shards_it_needs(tmp_path: Path) -> Non
     lot = archive.lot(3, 4)
     assert len(lot.index.shards) == 1  # type: ignore[attr-defined]
     assert list(lot.names) == [f"shard-{groups[3]:06d}.tar:{groups[:3].count(groups[3])}"]
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"), [("a.wav", False), ("-", False), ("m.jsonl", True), ("s3://bucket/shards", True)]
-)
-def test_what_is_meant_as_an_archive(name: str, expected: bool) -> None:
-    assert is_archive(name) == expected
