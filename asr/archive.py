@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import asr
-from asr.data.recordings import Archive, Lot, Shelf
+from asr.data.archives import Archive, Lot, Shelf
 from asr.errors import DataError, InputError, MachineError, UsageError, writing
 from asr.receipts import cores, file_hash
 from asr.recognizer import Recognizer, RecognizerConfig, Transcript

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from asr.data.recordings import Lot, ManifestArchive, Shelf
+from asr.data.archives import Lot, ManifestArchive, Shelf
 from asr.errors import InputError
 from asr.recognizer import Recording
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def is_archive(name: str) -> bool:
     """Return whether a name is meant as an archive: a folder, a manifest, shards here or at a URL.
 
-    As asr.data.recordings reads them; asked here, so that files are transcribed without importing it.
+    As asr.data.archives reads them; asked here, so that files are transcribed without importing it.
     """
     return os.path.isdir(name) or name.endswith((".jsonl", "shards.json")) or "://" in name
 
@@ -48,7 +48,7 @@ def is_one_archive(args: argparse.Namespace) -> bool:
 def transcribe(args: argparse.Namespace) -> int:
     """Transcribe the archive and return the exit code: 3 if a recording could not be read."""
     from asr.archive import Job, RayWorkers, ThisProcess, transcribe_archive
-    from asr.data.recordings import open_archive
+    from asr.data.archives import open_archive
     from asr.recognizer import resolve_model
 
     (name,) = args.files

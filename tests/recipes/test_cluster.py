@@ -17,7 +17,7 @@ RECIPE = """#!/usr/bin/env bash
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../stages.sh"
 recipe mini "$@"
-stage tokens --output "$out/seen" --code "recipes/mini/run.sh" -- touch "$out/seen"
+stage tokens --output "$out/seen" -- python recipes/mini/prepare.py "$out/seen"
 stage train --input "$corpus/train.jsonl" --output "$out/checkpoints" --state "$out/checkpoints" \\
     -- asr train "$corpus/tiny.yaml" "${overrides[@]}" --train "$corpus/train.jsonl" --valid "$corpus/valid.jsonl" \\
     --tokens "$corpus/tokens.json" --out "$out" --seed "$seed"
@@ -59,6 +59,7 @@ def checkout(tmp_path: Path) -> Path:
     shutil.copy(ROOT / "recipes" / "stages.sh", root / "recipes")
     (root / "asr").symlink_to(ROOT / "asr")
     write(root / "recipes" / "mini" / "run.sh", RECIPE)
+    write(root / "recipes" / "mini" / "prepare.py", "import sys\nfrom pathlib import Path\nPath(sys.argv[1]).touch()\n")
     write(root / "conf" / "mini.yaml", "model: {}\n")
     write(root / "tools" / "setup", "#!/usr/bin/env bash\n")
     write(root / ".venv" / "bin" / "python", f'#!/usr/bin/env bash\nexec "{sys.executable}" "$@"\n')

@@ -57,7 +57,7 @@ def bench(args: argparse.Namespace) -> int:
 
     from asr import receipts
     from asr.archive import LOCAL, Job, RayWorkers, ThisProcess
-    from asr.data.recordings import open_archive
+    from asr.data.archives import open_archive
     from asr.recognizer import resolve_model
 
     torch.set_num_threads(threads)
@@ -93,7 +93,7 @@ def write_manifest(corpus: Path, path: Path, seconds: float) -> int:
     """
     from asr.data.manifest import Utterance
     from asr.data.manifest import write_manifest as write
-    from asr.data.recordings import FolderArchive
+    from asr.data.archives import FolderArchive
 
     archive = FolderArchive.scan(str(corpus), lambda done, total: None)
     known = [(name, length) for name, length in zip(archive.paths, archive.seconds.tolist(), strict=True) if length > 0]
