@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from asr.cli.starting import finetuning
 from asr.errors import EXIT_DATA, EXIT_DONE, UsageError
 
 if TYPE_CHECKING:
@@ -81,13 +82,7 @@ def _experiment(args: argparse.Namespace) -> "tuple[ExperimentConfig, Tokenizer,
         if args.tokens is None:
             raise UsageError("--tokens is missing; make them with asr tokens, or fine-tune a model with --from")
         return load_config(ExperimentConfig, args.config, args.overrides), Tokenizer.load(args.tokens), None
-    from asr.model import AcousticModel
-    from asr.recognizer import resolve_model
-    from asr.training.finetune import finetuning_config
-
-    start = AcousticModel.load(resolve_model(args.start))
-    tokenizer = Tokenizer.load(args.tokens) if args.tokens else start.tokenizer
-    return finetuning_config(args.config, args.overrides, start, tokenizer), tokenizer, start
+    return finetuning(args)
 
 
 def _overfit_result(outcome: "Outcome") -> int:
