@@ -515,7 +515,9 @@ def _train(
     try:
         with _no_process_left(trainer), _failures_explained(module), monitor.stopping_on_interrupt():
             trainer.fit(module)
+        _leave_the_group()
     except InterruptionError:
+        _leave_the_group()
         if not trainer.is_global_zero:
             raise SystemExit(0) from None  # the first process tells it and ends with the exit code
         cure = "start it again" if request.overfit else "continue with --resume"
@@ -523,6 +525,12 @@ def _train(
         raise KeyboardInterrupt from None
     except SystemExit:  # Lightning's answer to a second Ctrl-C
         raise KeyboardInterrupt from None
+
+
+def _leave_the_group() -> None:
+    """End the connection of the processes: gloo's threads would abort a process that ends while they run."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _trainer(request: Request, monitor: Monitor, module: CtcTraining) -> Trainer:
