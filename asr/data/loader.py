@@ -165,9 +165,9 @@ class TrainingData(Dataset[Batch]):
             self._cache = {index: self._read(index) for index in range(len(self.utterances))}
 
     def waveforms(self) -> Iterator[Waveform]:
-        """Yield the waveform of each utterance, as recorded."""
-        for index in range(len(self.utterances)):
-            yield self._clean(index)
+        """Yield the waveform of each utterance of the first epoch, as recorded."""
+        for index in self.selected(0):
+            yield self._clean(int(index))
 
     def selected(self, epoch: int) -> Indices:
         """Return the utterances of an epoch: all new ones, and as many of the replayed as make their share."""

@@ -19,7 +19,8 @@ from asr.nn.encoder import EncoderConfig
 from asr.text.tokenizer import Tokenizer
 from asr.training.config import ExperimentConfig, FinetuneConfig
 
-_FREE = {"encoder.dropout", "encoder.intermediate"}  # what may change of a trained model
+# what may change of a trained model; other statistics of its features it learns to take as they come
+_FREE = {"encoder.dropout", "encoder.intermediate", "features.normalization"}
 _ENCODER = "encoder."
 
 

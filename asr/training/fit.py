@@ -110,7 +110,7 @@ def fit(request: Request, *, say: Callable[[str], None], progress: Progress) -> 
         run = _run_identity(request, utterances, replay, guarded)
         model = _fresh_model(request, say) if state is None else _resumed_model(request, state, run)
         data = _training_data(request, utterances, replay, model)
-        if state is None and request.start is None:
+        if state is None and not _keeps_statistics(request):
             _set_statistics(model, data)
         module = CtcTraining(model, data, request.experiment, state, _start_of_the_pull(request))
         validator = _validator(request, request.valid, model, say) if first else None
@@ -484,6 +484,12 @@ def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
         for key, inner in values.items()
         for name, value in _flat(inner, f"{prefix}.{key}" if prefix else str(key)).items()
     }
+
+
+def _keeps_statistics(request: Request) -> bool:
+    """Return whether the model that the training starts from brings its statistics of the features along."""
+    wanted = request.experiment.model.features.normalization
+    return request.start is not None and request.start.config.features.normalization == wanted
 
 
 def _set_statistics(model: AcousticModel, data: TrainingData) -> None:

@@ -241,6 +241,17 @@ def test_lower_layers_move_less_with_a_rate_per_depth(base: Path, corpus: Corpus
     assert slow_output > 0.3 * output
 
 
+def test_other_statistics_are_those_of_the_new_data(base: Path, corpus: Corpus, new: Corpus, tmp_path: Path) -> None:
+    """A model that took each utterance's own may learn to take the training's; one that does so keeps its own."""
+    given = ["--from", str(base), "train.epochs=1", "model.features.normalization=global"]
+    assert train(new, tmp_path / "global", *given) == 0
+    made = weights(tmp_path / "global" / LAST)
+    assert not torch.equal(made["frontend.normalizer.mean"], weights(base)["frontend.normalizer.mean"])
+    assert train(corpus, tmp_path / "again", "--from", str(tmp_path / "global" / LAST), "train.epochs=1") == 0
+    kept = weights(tmp_path / "again" / LAST)
+    assert torch.equal(kept["frontend.normalizer.mean"], made["frontend.normalizer.mean"])
+
+
 HELD = [
     "finetune.adapter_rank=2",
     "finetune.pull=5",
