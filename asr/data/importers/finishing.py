@@ -62,8 +62,6 @@ def _is_opened(draft: Draft) -> bool:
 
 def _duration(draft: Draft, task: Task) -> Seconds:
     """Return the draft's duration within its recording.  Raises: _DraftError."""
-    if not draft.audio.isascii() and draft.audio.encode("utf-8", "replace").decode() != draft.audio:
-        raise _DraftError(BAD_AUDIO, "the name is not UTF-8; rename the file")
     if not _is_opened(draft):
         if not os.path.isfile(draft.audio):
             raise _DraftError(MISSING_AUDIO, f"no file {draft.audio}")
@@ -81,13 +79,10 @@ def _duration(draft: Draft, task: Task) -> Seconds:
 
 def _within(draft: Draft, file_duration: Seconds) -> Seconds:
     start, duration = draft.start, draft.duration
-    if start < 0 or (duration is not None and duration <= 0):
-        shown = "its end" if duration is None else f"{start + duration:.2f}"
-        raise _DraftError(OUTSIDE, f"it spans [{start:.2f}, {shown}) s")
     rest = between(start, file_duration)
-    if rest <= 0 or (duration is not None and duration > rest + MAX_OVERSHOOT):
-        end = file_duration if duration is None else start + duration
-        raise _DraftError(OUTSIDE, f"it spans [{start:.2f}, {end:.2f}) s of {file_duration:.2f} s")
+    if not (start >= 0 and rest > 0 and (duration is None or 0 < duration <= rest + MAX_OVERSHOOT)):
+        end = "its end" if duration is None else f"{start + duration:.2f}"
+        raise _DraftError(OUTSIDE, f"it spans [{start:.2f}, {end}) s of {file_duration:.2f} s")
     if duration is None:
         return file_duration if start == 0 else rest
     return duration if duration <= rest + DURATION_TOLERANCE else rest

@@ -71,14 +71,10 @@ class Problems:
         self._by_kind.setdefault(kind, []).append(Problem(kind, name, detail))
 
     def message(self) -> str:
-        """Return all of them in one line: each kind with its count and first names, each cure once."""
-        parts: list[str] = []
-        cure = ""
-        for kind, problems in sorted(self._by_kind.items(), key=lambda item: item[0].cure):
-            if cure not in ("", kind.cure):
-                parts.append(cure)
-            cure = kind.cure
+        """Return all of them in one line: each kind with its count and first names, and each cure once."""
+        by_cure: dict[str, list[str]] = {}
+        for kind, problems in self._by_kind.items():
             # What exactly is wrong is told of the first: the others are alike, and the line stays readable.
             names = [str(problems[0]), *(problem.name for problem in problems[1:])]
-            parts.append(f"{counted(len(problems), kind.one, kind.many)}: {named(names)}")
-        return "; ".join([*parts, cure] if cure else [])
+            by_cure.setdefault(kind.cure, []).append(f"{counted(len(problems), kind.one, kind.many)}: {named(names)}")
+        return "; ".join("; ".join([*parts, cure]) for cure, parts in by_cure.items())

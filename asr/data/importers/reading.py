@@ -103,7 +103,7 @@ def _limited_lines(path: str | Path, file: IO[bytes]) -> Iterator[tuple[int, byt
 def parse_row(raw: bytes) -> dict[str, Any]:
     """Return one row of JSON Lines.  Raises: ValueError saying what is wrong."""
     try:
-        row = json.loads(raw.decode("utf-8"))
+        row = json.loads(raw.decode("utf-8").rstrip())
     except UnicodeDecodeError:
         raise ValueError("not UTF-8") from None
     except json.JSONDecodeError as error:

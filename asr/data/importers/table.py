@@ -107,7 +107,7 @@ def _refuse_swallowed_rows(source: Path, cells: Sequence[str], delimiter: str, w
         breaks = cell.count("\n") or cell.count("\r")
         if breaks and width > 1 and cell.count(delimiter) >= breaks * (width - 1):
             raise DataError(
-                f"{source}:{last + 1}: a quote opens here and closes {counted(breaks, 'line')} later, "
+                f"{source}:{last + 1}: a quote opens here and closes on line {last + 1 + breaks}, "
                 f"with other rows between; {_CURE}"
             )
 
@@ -127,8 +127,10 @@ def _bad_quote(source: Path, text: str, delimiter: str, last: int) -> DataError:
                 return DataError(f"{source}:{line}: a quote opens here and never closes; {_CURE}")
             position = match.end()
             if position < len(rest) and rest[position] not in (delimiter, "\n"):
-                after = shown(rest[position : position + 20].split("\n")[0])
-                return DataError(f"{source}:{line}: {after} follows a cell in quotes that opens here; {_CURE}")
+                end, after = last + 1 + rest.count("\n", 0, position), rest[position : position + 20].split("\n")[0]
+                return DataError(
+                    f"{source}:{line}: a quote opens here and closes on line {end} before {shown(after)}; {_CURE}"
+                )
         step = re.compile(f"[{re.escape(delimiter)}\n]").search(rest, position)
         if step is None:
             return DataError(f"{source}:{last + 1}: a cell is too long; {_CURE}")

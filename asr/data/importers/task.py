@@ -82,12 +82,17 @@ class AudioFiles:
         """Return what a file holds, or what is wrong with it."""
         found = self._infos.get(path)
         if found is None:
-            try:
-                found = audio_info(path)
-            except DataError as error:
-                found = error
-            self._infos[path] = found
+            found = self._infos[path] = _info(path)
         return found
+
+
+def _info(path: str) -> AudioInfo | DataError:
+    if not path.isascii() and path.encode("utf-8", "replace").decode() != path:  # no manifest could name it
+        return DataError("its name is not UTF-8; rename the file")
+    try:
+        return audio_info(path)
+    except DataError as error:
+        return error
 
 
 @dataclass
