@@ -161,14 +161,18 @@ class _Table:
 
     def rows(self, names: Sequence[str]) -> Iterator[dict[str, Any]]:
         """Yield the values of some columns, row by row, a few rows in memory."""
-        if self._parquet is not None:
-            for batch in self._parquet.iter_batches(_ROWS, columns=list(names)):
-                yield from batch.to_pylist()
-            return
-        assert self._stream is not None, "it is one or the other"
-        for batch in self._stream:
+        for batch in self._batches(list(names)):
+            batch.validate(full=True)  # the columns of a damaged file may point anywhere, and reading them would crash
             for first in range(0, batch.num_rows, _ROWS):
-                yield from batch.select(names).slice(first, _ROWS).to_pylist()
+                yield from batch.slice(first, _ROWS).to_pylist()
+
+    def _batches(self, names: list[str]) -> "Iterator[pyarrow.RecordBatch]":
+        if self._parquet is not None:
+            yield from self._parquet.iter_batches(_ROWS, columns=names)
+        else:
+            assert self._stream is not None, "it is one or the other"
+            for batch in self._stream:
+                yield batch.select(names)
 
 
 @contextmanager
@@ -177,7 +181,7 @@ def _opened(path: Path) -> Iterator[_Table]:
 
     try:
         yield _Table(path)
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         problem = " ".join(str(error).split())[:200]
         raise DataError(f"{path}: cannot read the table: {problem}; get or save it again") from None
 

@@ -1,11 +1,14 @@
 """Pipes of wav.scp: which are understood, which are run, and what stops them."""
 
+import shlex
 import shutil
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from asr.audio.files import read_audio
 from asr.data.importers.kaldi_pipes import PipeError, decoded_file, parse_pipe, run_pipe
@@ -51,6 +54,19 @@ def test_plain_words_are_understood(entry: str, stages: list[list[str]]) -> None
 def test_whatever_needs_a_shell_is_refused(entry: str) -> None:
     with pytest.raises(PipeError):
         parse_pipe(entry)
+
+
+@given(st.text("ab -'\"|$;\\/=\t", max_size=12))
+def test_what_is_understood_is_what_a_shell_understands(text: str) -> None:
+    try:
+        stages = parse_pipe(text + "|")
+    except PipeError:
+        return
+    lexer = shlex.shlex(text, posix=True, punctuation_chars="|")
+    lexer.whitespace_split = True
+    words = [word for stage in stages for word in (*stage, "|")][:-1]
+    if not any("|" in word and word != "|" for word in words):  # shlex forgets which were quoted
+        assert list(lexer) == words
 
 
 @pytest.mark.parametrize(
