@@ -8,6 +8,7 @@ import pytest
 from asr.cli.main import main
 from asr.data.importers import FORMATS
 from asr.data.manifest import read_manifest
+from asr.errors import writing
 from tests.data.importers.sources import files, left, record
 
 ROOT = Path(__file__).parents[2]
@@ -148,10 +149,11 @@ def test_a_disk_that_is_full_leaves_nothing(
     assert run("kaldi", data, "--allow-pipes") == 2  # a folder is in the way
     (data.parent / "out" / "train.jsonl").rmdir()
 
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+    def full(path: Path, _: str) -> None:
+        with writing(path):
+            raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("os.fsync", full)
+    monkeypatch.setattr("asr.data.manifest.write_text", full)
     assert run("kaldi", data, "--allow-pipes") == 4
     assert left(data.parent / "out") == set()
 

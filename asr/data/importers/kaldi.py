@@ -34,6 +34,7 @@ ARCHIVE = Kind(
     "write them to files, as with Kaldi's wav-copy scp:wav.scp scp:FILES.scp",
 )
 _OFFSET = re.compile(r":\d+(?:\[[^\]]*\])?$")  # of an entry in an archive, such as x.ark:1234
+_SPACES = re.compile(r"[ \t]+")
 _CHANNELS = {"A": 0, "B": 1, "1": 0, "2": 1}
 
 
@@ -98,7 +99,7 @@ def _read_map(task: Task, name: str, *, may_be_empty: bool = False) -> dict[str,
         line = line.strip(" \t")
         if not line:
             continue
-        key = line.split(" ", 1)[0].split("\t", 1)[0]  # split() would also split at spaces that belong to an id
+        key = line.split(" ", 1)[0].split("\t", 1)[0]
         value = line[len(key) :].lstrip(" \t")
         if key in rows:
             task.problems.add(REPEATED, key, f"{name}:{number}")
@@ -119,24 +120,26 @@ def _segments(task: Task, folder: _Folder) -> Iterable[Draft]:
     """Yield an utterance for each segment; its audio is still the recording's id."""
     assert folder.segments is not None, "the caller has looked"
     unknown = _disagreement("segment of a recording", "segments of recordings", "that is not in wav.scp", "unknown")
+    used = set()
     for name, rest in folder.segments.items():
         try:
             draft = _segment(name, rest)
         except ValueError as error:
             task.problems.add(BAD_ROW, name, f"segments: {error}")
             continue
+        used.add(draft.audio)
         if draft.audio not in folder.recordings:
             task.problems.add(unknown, name, draft.audio)
             continue
         yield draft
-    unused = folder.recordings.keys() - {rest.split()[0] for rest in folder.segments.values()}
+    unused = folder.recordings.keys() - used
     if unused:
         task.notes.append(f"{counted(len(unused), 'recording')} without a segment: {named(sorted(unused))}")
 
 
 def _segment(name: str, rest: str) -> Draft:
     """Return the utterance of a line `recording start end [channel]`.  Raises: ValueError saying what is wrong."""
-    fields = rest.split()
+    fields = _fields(rest)
     if not 3 <= len(fields) <= 4:
         raise ValueError(f"{shown(rest)}; expected: recording start end [channel]")
     start, end = seconds(fields[1]), seconds(fields[2])
@@ -147,6 +150,11 @@ def _segment(name: str, rest: str) -> Draft:
         channel = int(fields[3])
     # Kaldi writes -1 for a segment that lasts to the end.
     return Draft(name, fields[0], start, None if end == -1 else between(start, end), channel=channel)
+
+
+def _fields(text: str) -> list[str]:
+    """Return what spaces and tabs part; split() would also part at spaces that belong to an id."""
+    return _SPACES.split(text)
 
 
 def _disagreement(one: str, many: str, which: str, name: str) -> Kind:
@@ -235,7 +243,7 @@ def _channels(task: Task, folder: _Folder, files: Mapping[str, tuple[str, int | 
 
     It names one for every recording, mostly to score; it selects one only where the file has several.
     """
-    listed = {name: folder.channels[name].split()[-1] for name in files if name in folder.channels}
+    listed = {name: _fields(folder.channels[name])[-1] for name in files if name in folder.channels}
     task.look_at(files[name][0] for name in listed)
     channels = {}
     for name, channel in listed.items():

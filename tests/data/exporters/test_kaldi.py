@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from asr.data.exporters import export_manifest
 from asr.data.exporters.kaldi import _Row, _sorted_by_speaker
 from asr.data.manifest import Utterance, write_manifest
-from asr.errors import DataError, UsageError
+from asr.errors import DataError, MachineError, UsageError
 from tests.data.importers.sources import left, record
 
 
@@ -71,6 +71,22 @@ def test_parts_of_recordings_are_segments(tmp_path: Path, wav: Path) -> None:
         "spk2utt": ["u1 u1", "u2 u2"],
         "notes": ["languages are not written, as some utterances have none"],
     }
+
+
+def test_the_first_half_of_a_recording_is_a_segment(tmp_path: Path, wav: Path) -> None:
+    assert exported(tmp_path, Utterance("u", wav, 0.0, 0.5, "x"))["segments"] == ["u a 0.0 0.5"]
+
+
+def test_a_disk_that_is_full_leaves_nothing(tmp_path: Path, wav: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_manifest(tmp_path / "in.jsonl", [Utterance("u", wav, 0.0, 1.0, "x")])
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(MachineError, match="kaldi: cannot write: No space left on device; free some space"):
+        export_manifest("kaldi", tmp_path / "in.jsonl", tmp_path / "kaldi")
+    assert left(tmp_path) == {"a.wav", "in.jsonl"}
 
 
 def test_recordings_that_kaldi_cannot_read_become_pipes_that_it_can(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_all_disagreements_are_told_at_once_with_counts_ids_and_the_cure(tmp_pat
     folder = files(
         tmp_path / "data",
         wav__scp="a wav/a.wav\nb wav/b.wav\n",
-        segments="u1 a 0 1\nu2 b 0 1\nu3 c 0 1\nu4 b 0 1\nu5 b 2 1 0 7 x\n",
+        segments="u1 a 0 1\nu2 b 0 1\nu3 c 0 1\nu4 b 0 1\nu5 b 2 1 0 7 x\nu6 \u00a0\n",
         text="u1 x\nu4 x\n" + "".join(f"v{n} x\n" for n in range(7)),
         utt2spk="u1 s\nu2 s\n",
     )
@@ -96,7 +96,7 @@ def test_all_disagreements_are_told_at_once_with_counts_ids_and_the_cure(tmp_pat
         "1 utterance in segments but not in text: u2; "
         "1 utterance in segments but not in utt2spk: u4; "
         "make the files agree, as Kaldi's utils/fix_data_dir.sh does; "
-        '1 row that cannot be read: u5 (segments: "b 2 1 0 7 x"; expected: recording start end [channel]); '
+        '2 rows that cannot be read: u5 (segments: "b 2 1 0 7 x"; expected: recording start end [channel]), u6; '
         "correct them; or leave them out with --skip-faulty"
     )
 
