@@ -13,11 +13,12 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 IMPORTED_AS = {"ruamel.yaml": "ruamel"}
+PARTS = ("install_requires", "huggingface")  # what the package itself imports
 NOT_IMPORTED = {"torchaudio", "tensorboard"}  # the reference of the frontend's tests; Lightning's logger imports it
 
 
 def declared(part: str) -> list[Requirement]:
-    """Return the requirements of `install_requires` or of the extra `test`."""
+    """Return the requirements of `install_requires` or of an extra."""
     settings = configparser.ConfigParser()
     settings.read(ROOT / "setup.cfg")
     section = "options" if part == "install_requires" else "options.extras_require"
@@ -78,14 +79,14 @@ def test_every_import_is_declared_and_every_declared_package_imported() -> None:
             if isinstance(node, ast.ImportFrom) and node.level == 0:
                 names = [node.module or ""]
             imported |= {name.split(".")[0] for name in names}
-    ours = {IMPORTED_AS.get(one.name, one.name) for one in declared("install_requires")}
+    ours = {IMPORTED_AS.get(one.name, one.name) for part in PARTS for one in declared(part)}
     assert imported - set(sys.stdlib_module_names) - {"asr"} <= ours
     assert ours - imported <= NOT_IMPORTED
 
 
 def test_every_direct_dependency_has_its_reason() -> None:
     table = (ROOT / "CONTRIBUTING.md").read_text()
-    for requirement in [*declared("install_requires"), *declared("test")]:
+    for requirement in [one for part in (*PARTS, "test") for one in declared(part)]:
         assert re.search(rf"^\| {re.escape(requirement.name)} \| \S", table, re.MULTILINE), requirement.name
 
 
