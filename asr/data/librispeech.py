@@ -42,7 +42,10 @@ def librispeech_recordings(part: Path) -> Iterator[Recording]:
 
 
 def _folders(parent: Path) -> list[Path]:
-    return sorted(child for child in parent.iterdir() if child.is_dir())
+    try:
+        return sorted(child for child in parent.iterdir() if child.is_dir())
+    except OSError as error:
+        raise DataError(f"{parent}: cannot read: {error.strerror}; get the corpus again") from None
 
 
 def _chapter(folder: Path, name: str) -> Iterator[Recording]:

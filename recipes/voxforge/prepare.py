@@ -29,7 +29,6 @@ _PROMPTS = ("etc/PROMPTS", "etc/prompts-original")
 _AUDIO = ("wav", "flac")
 _USER = re.compile(r"\s*User Name\s*:\s*(?P<name>.*)", re.IGNORECASE)
 _DATED = re.compile(r"-\d{8}.*$")  # of a folder's name: SPEAKER-YYYYMMDD-xyz
-_MAX_README_LINES = 100
 
 
 @dataclass(frozen=True)
@@ -38,11 +37,6 @@ class _Contribution:
 
     folder: Path
     speaker: str
-
-    @property
-    def name(self) -> str:
-        """Its folder's name, without white space."""
-        return "_".join(self.folder.name.split())
 
 
 def prepare(corpus: Path, out: Path, *, language: str = "en", progress: Progress | None = None) -> None:
@@ -76,11 +70,18 @@ def _contributions(corpus: Path) -> Iterator[_Contribution]:
 
 
 def _speaker(folder: Path) -> str:
-    name = _DATED.sub("", folder.name)
-    readme = folder / "etc" / "README"
-    for line in readme.read_text("utf-8", "replace").splitlines()[:_MAX_README_LINES] if readme.is_file() else ():
+    """Return who speaks in a contribution.  Raises: DataError if its README cannot be read."""
+    name, readme = _DATED.sub("", folder.name), folder / "etc" / "README"
+    try:
+        lines = readme.read_text("utf-8", "replace").splitlines()
+    except FileNotFoundError:
+        lines = []
+    except OSError as error:
+        raise DataError(f"{readme}: cannot read: {error.strerror}; unpack the contribution again") from None
+    for line in lines:
         if match := _USER.match(line):
             name = match["name"].strip()
+            break
     return folder.name if name.casefold() in ("", "anonymous") else name
 
 
@@ -90,15 +91,15 @@ def _recordings(contribution: _Contribution) -> Iterator[Recording | LeftOut]:
     try:
         texts = _texts(contribution.folder)
     except DataError as error:
-        yield LeftOut(contribution.name, "bad-prompts", str(error))
+        yield LeftOut(contribution.folder.name, "bad-prompts", str(error))
         return
     if folder is None or texts is None:
         lacks = "etc/PROMPTS" if texts is None else " or ".join(_AUDIO)
-        yield LeftOut(contribution.name, "incomplete", f"has no {lacks}")
+        yield LeftOut(contribution.folder.name, "incomplete", f"has no {lacks}")
         return
     audio = audio_files(folder)
     for name in sorted(audio.keys() | texts.keys()):
-        identity = f"{contribution.name}-{name}"
+        identity = "_".join(f"{contribution.folder.name}-{name}".split())
         if name not in audio:
             yield LeftOut(identity, "missing-audio", f"no such file in {folder}")
         elif not texts.get(name):
@@ -113,10 +114,9 @@ def _texts(folder: Path) -> dict[str, str] | None:
     if prompts is None:
         return None
     texts = {}
-    for _, line in numbered_lines(prompts):
-        path, _, text = line.strip().partition(" ")
-        if path:
-            texts[PurePosixPath(path).stem] = without_punctuation(text)
+    for line in (line for _, line in numbered_lines(prompts) if line.strip()):
+        path, *words = line.split()
+        texts[PurePosixPath(path).stem] = without_punctuation(" ".join(words))
     return texts
 
 

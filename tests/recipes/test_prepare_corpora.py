@@ -6,13 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torchaudio
 
 from asr.audio.files import audio_info, read_audio
 from asr.data.manifest import Utterance, read_manifest
 from asr.errors import DataError, UsageError
 from recipes.aishell1.prepare import prepare as prepare_aishell1
 from recipes.common_voice.prepare import prepare as prepare_common_voice
-from recipes.librispeech.prepare import DEV, TEST, TRAIN
+from recipes.librispeech.prepare import DEV, LIBRISPEECH, TEST, TRAIN
 from recipes.librispeech.prepare import prepare as prepare_librispeech
 from recipes.ljspeech import prepare as ljspeech
 from recipes.mini_librispeech.prepare import prepare as prepare_mini_librispeech
@@ -167,6 +168,14 @@ def test_mini_librispeech(tmp_path: Path) -> None:
     assert ids(parts["train"]) | ids(parts["valid"]) == ids(parts["train_all"])
     with pytest.raises(DataError, match=r"LibriSpeech train-clean-5: 20 audio files, expected 1519"):
         prepare_mini_librispeech(root, tmp_path / "out")
+
+
+def test_checksums_are_those_that_torchaudio_publishes() -> None:
+    for part in LIBRISPEECH.parts.values():
+        url = part.urls[0].replace("https", "http")
+        assert part.archive_sha256 == torchaudio.datasets.librispeech._CHECKSUMS[url]
+    assert TEDLIUM3.archive_sha256 == torchaudio.datasets.tedlium._RELEASE_CONFIGS["release3"]["checksum"]
+    assert ljspeech.LJSPEECH.archive_sha256 == torchaudio.datasets.ljspeech._RELEASE_CONFIGS["release1"]["checksum"]
 
 
 # TED-LIUM 3

@@ -162,7 +162,7 @@ def test_wrong_usage_is_said(checkout: Checkout, recipe: str, arguments: list[st
 # A network of 20,000 cells, and as much data as it can learn from in seconds.
 TINY = """
     model.encoder.subsampling_width=32 model.encoder.layers=1 model.encoder.hidden=48 model.encoder.intermediate=0
-    model.encoder.dropout=0 model.features.num_bins=20 train.epochs=12 train.loader.batch_seconds=20
+    model.encoder.dropout=0 model.features.num_bins=20 train.epochs=8 train.loader.batch_seconds=20
     train.optimizer.learning_rate=0.01 train.optimizer.warmup_steps=5 train.ema_decay=0 train.threads=1
     train.loader.workers=0 train.precision=float32 augment.spectrum.frequency_masks=0 train.validate_every=4
     augment.spectrum.time_masks_per_second=0
@@ -174,7 +174,7 @@ def test_common_voice_from_clips_to_a_score(tmp_path: Path) -> None:
     checkout = Checkout(tmp_path / "a checkout")
     command = f'PYTHONPATH="{checkout.root}" exec "{sys.executable}" -m asr'
     checkout.write(".venv/bin/asr", f'#!/usr/bin/env bash\n{command} "$@"\n', executable=True)
-    corpus = make.make_common_voice(tmp_path / "corpus", {"train": 36, "dev": 8, "test": 8})
+    corpus = make.make_common_voice(tmp_path / "corpus", {"train": 24, "dev": 6, "test": 6})
     run = [checkout.root / "recipes" / "common_voice" / "run.sh", "--corpus", corpus, "--language", "cs", *TINY.split()]
     done = subprocess.run(run, cwd=checkout.root, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -183,4 +183,4 @@ def test_common_voice_from_clips_to_a_score(tmp_path: Path) -> None:
     for part in ("dev", "test"):
         score = json.loads((out / f"{part}.score.json").read_bytes())
         assert score["words"]["rate"] < 0.1, done.stdout
-    assert json.loads((out / "test.score.receipt.json").read_bytes())["utterances"] == 8
+    assert json.loads((out / "test.score.receipt.json").read_bytes())["utterances"] == 6
