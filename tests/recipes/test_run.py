@@ -21,12 +21,23 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 printf '%s\\n' "$*" >>"$root/calls"
 name=$1
+previous=
 while (($#)); do
-    [[ $1 != --out ]] || out=$2
+    case $1 in
+        --out) out=$2 ;;
+        --fix) out=$2 given=$previous ;;
+    esac
+    previous=$1
     shift
 done
 case $name in
-    check) printf '{}\\n' ;;
+    check)
+        printf '{}\\n'
+        if [[ -n ${given-} ]]; then
+            if [[ -e $root/bad-data ]]; then head -n 1 "$given" >"$out" && exit 3; fi
+            cp "$given" "$out"
+        fi
+        ;;
     train)
         mkdir -p "$out/checkpoints"
         printf 'weights\\n' >"$out/checkpoints/step-0000001.safetensors"
@@ -46,6 +57,7 @@ class Checkout:
         self.root = root
         shutil.copytree(ROOT / "recipes", root / "recipes", ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copytree(ROOT / "asr", root / "asr", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / "conf", root / "conf")
         for name in ("yesno", "an4", "fsdd"):
             self.write(f"conf/{name}.yaml", "model: {}\n")
         self.write("tools/setup", "#!/usr/bin/env bash\n", executable=True)
