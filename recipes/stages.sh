@@ -15,6 +15,7 @@ corpus='' out='' seed=1 start=${stages[0]} stop=${stages[-1]}
 declare -A extra=()
 unheard=''   # utterances never trained on, whose confidence says what looks unlike the model's domain
 overrides=() # key.path=value, for `asr train`
+from=''      # the model to start from, where a recipe has an option for it
 download=()  # --download where no corpus is given
 
 say() { printf 'recipes/%s: %s\n' "$recipe" "$1" >&2; }
@@ -26,7 +27,7 @@ usage() {
     local name
     printf 'usage: recipes/%s/run.sh [OPTIONS] [key.path=value ...]\n\n' "$recipe"
     printf '  %-15s %s\n' --corpus\ DIR "the corpus (default: downloads it to downloads/$recipe)" \
-        --out\ DIR "the run folder (default: runs/$recipe)" --seed\ N "of the training (default: 1)" \
+        --out\ DIR "the run folder (default: runs/$recipe${extra[language]:+-LANGUAGE})" --seed\ N "of the training (default: 1)" \
         --start\ STAGE "the first stage to do; those before it must be up to date" \
         --stop\ STAGE "the last stage to do" "STAGE" "${stages[*]}"
     for name in "${!extra[@]}"; do printf '  %-15s %s\n' "--$name VALUE" "default: ${extra[$name]}"; done
@@ -44,7 +45,7 @@ recipe() { # NAME ARGUMENTS...
     [[ -z $corpus || -d $corpus ]] || fail 3 "no corpus folder at '$corpus'; check --corpus, or download: leave it out"
     [[ -n $corpus ]] || download=(--download)
     corpus=$(absolute "${corpus:-$root/downloads/$recipe}")
-    out=$(absolute "${out:-$root/runs/$recipe}")
+    out=$(absolute "${out:-$root/runs/$recipe${extra[language]:+-${extra[language]}}}")
     unheard=$out/data/valid.jsonl
     "$root/tools/setup"
     cd "$root" || exit
@@ -90,6 +91,11 @@ absolute() { # PATH: prints it, whether it exists or not
     esac
 }
 
+model_path() { # MODEL: prints it, from the root what was given from where the user stands; a bundled name stays
+    [[ -z $1 || $1 == /* || ! -e $OLDPWD/$1 ]] || printf '%s/' "$OLDPWD"
+    printf '%s\n' "$1"
+}
+
 stage() { # NAME [--input PATH]... [--output PATH]... [--state DIR] [--code FILE] -- COMMAND
     local stamp=(--run "$out" --stage "$1") at first last verdict
     at=$(position "$1")
@@ -124,9 +130,10 @@ model_stages() { # TRAIN.jsonl OPTIONS_OF_ASR_TOKENS...
         --input "$out/data/test.jsonl" --output "$out/data/check.txt" --code asr/cli/check.py \
         -- check_data --tokens "$tokens" "$train" "$valid" "$out/data/test.jsonl" "${overrides[@]}"
     stage train --input "$config" --input "$corpus" --input "$train" --input "$valid" --input "$tokens" \
+        ${from:+--input "$from"} \
         --output "$out/checkpoints" --output "$out/train.receipt.json" --state "$out/checkpoints" \
         -- asr train "$config" "${overrides[@]}" --train "$train" --valid "$valid" --tokens "$tokens" --out "$out" \
-        --seed "$seed"
+        --seed "$seed" ${from:+--from "$from"}
     stage average --input "$out/checkpoints" --input "$corpus" --input "$unheard" --output "$model" \
         -- asr average "$out" --domain "$unheard" --out "$model"
     for part in valid test; do

@@ -1,18 +1,26 @@
 """The command line of `recipes/CORPUS/prepare.py`: the same for every published corpus."""
 
 import argparse
+import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from asr.cli.main import Parser, guarded
 from asr.cli.progress import progress_bar
-from asr.data.published import PublishedCorpus
 from asr.errors import EXIT_DONE
+
+
+class Fetchable(Protocol):
+    """A corpus that can be downloaded."""
+
+    def fetch(self, folder: Path, progress: Callable[[int, int | None], None] | None = None) -> Path:
+        """Return `folder`, filled with the corpus unless it is there."""
 
 
 def prepare_command(
     recipe: str,
-    corpus: PublishedCorpus,
+    corpus: Fetchable,
     prepare: Callable[[argparse.Namespace], None],
     add_arguments: Callable[[argparse.ArgumentParser], None] | None = None,
 ) -> int:
@@ -41,3 +49,16 @@ def prepare_command(
         return EXIT_DONE
 
     return guarded(f"recipes/{recipe}/prepare.py", work)
+
+
+def minutes(value: str) -> float:
+    """Return a number of minutes above 0, or infinity for "all"; for argparse, which shows what is wrong."""
+    if value == "all":
+        return math.inf
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number of minutes above 0, or 'all', got '{value}'")
+    return number

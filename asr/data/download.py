@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from lzma import LZMAError
 from pathlib import Path, PurePosixPath
-from typing import IO, BinaryIO
+from typing import IO, BinaryIO, Protocol, cast
 from urllib.parse import urlsplit
 
 from asr.errors import DataError, MachineError, UsageError, writing
@@ -53,6 +53,13 @@ class ExtractLimits:
 
     max_files: int = 1_000_000
     max_bytes: int = 500 << 30
+
+
+class Readable(Protocol):
+    """What a tar archive can be read from, once, from its start."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to `size` bytes, none at the end."""
 
 
 class _RetryError(Exception):
@@ -117,11 +124,21 @@ def sha256_of(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def extract_tar(archive: str | Path, folder: str | Path, *, limits: ExtractLimits | None = None) -> Path:
+def extract_tar(
+    archive: str | Path,
+    folder: str | Path,
+    *,
+    limits: ExtractLimits | None = None,
+    source: Readable | None = None,
+    wanted: Callable[[str], bool] | None = None,
+) -> Path:
     """Return `folder`, made from a tar archive (plain, gzip, bzip2 or xz): all of it, or nothing.
 
     Only files and folders are unpacked, with fresh permissions.  Nothing is run, linked or written outside.
 
+    Args:
+        source: where to read the archive, if not from a file of its own; `archive` then names it in messages.
+        wanted: whether to unpack the file of this path ("usr/share/..."); the others are passed over.
     Raises: DataError for an archive that is damaged, too large, or holds links, devices or paths that lead
         outside; DataError if `folder` exists; MachineError if it cannot be written.
     """
@@ -132,7 +149,7 @@ def extract_tar(archive: str | Path, folder: str | Path, *, limits: ExtractLimit
     try:
         with writing(folder):
             temporary.mkdir(parents=True)
-        _extract_members(Path(archive), temporary, limits)
+        _extract_members(_members(Path(archive), source, wanted), Path(archive), temporary, limits)
         with writing(folder):
             os.replace(temporary, folder)
     finally:
@@ -317,11 +334,14 @@ def _one_line(error: object) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _extract_members(archive: Path, folder: Path, limits: ExtractLimits) -> None:
+_Member = tuple[tarfile.TarInfo, IO[bytes] | None]
+
+
+def _extract_members(members: Iterator[_Member], archive: Path, folder: Path, limits: ExtractLimits) -> None:
     num_files = num_bytes = 0
-    for member, source in _members(archive):
+    for member, source in members:
         # Python 3.11.0 to 3.11.3 have no tarfile.data_filter, so its rules are written out, and stricter: no links.
-        path = _path_inside(archive, member, folder)
+        path = folder / _path_inside(archive, member)
         if member.isdir():
             with writing(path):
                 path.mkdir(parents=True, exist_ok=True)
@@ -335,14 +355,22 @@ def _extract_members(archive: Path, folder: Path, limits: ExtractLimits) -> None
         _copy_member(archive, member, source, path)
 
 
-def _members(archive: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]:
+def _members(archive: Path, source: Readable | None, wanted: Callable[[str], bool] | None) -> Iterator[_Member]:
     """Yield (member, its body or None).  Raises: DataError for a damaged archive."""
-    with _reading(archive), tarfile.open(archive, "r:*") as tar:
+    with _reading(archive), _opened(archive, source) as tar:
         for member in tar:
+            if wanted is not None and not wanted(str(_path_inside(archive, member))):
+                continue
             if not (member.isreg() or member.isdir()):
                 kind = "a link" if member.issym() or member.islnk() else "a device or another special file"
                 raise DataError(f"{archive}: '{member.name}' is {kind}, refused; get the archive again")
             yield member, tar.extractfile(member) if member.isreg() else None
+
+
+def _opened(archive: Path, source: Readable | None) -> tarfile.TarFile:
+    if source is None:
+        return tarfile.open(archive, "r:*")
+    return tarfile.open(mode="r|*", fileobj=cast(IO[bytes], source))  # reads, and never seeks
 
 
 @contextlib.contextmanager
@@ -358,11 +386,11 @@ def _reading(archive: Path) -> Iterator[None]:
     raise DataError(f"{archive}: not a whole tar archive ({why}); delete it and get it again")
 
 
-def _path_inside(archive: Path, member: tarfile.TarInfo, folder: Path) -> Path:
+def _path_inside(archive: Path, member: tarfile.TarInfo) -> PurePosixPath:
     name = PurePosixPath(member.name)
     if name.is_absolute() or ".." in name.parts or "\0" in member.name:
         raise DataError(f"{archive}: '{member.name}' leads outside the folder, refused; get the archive again")
-    return folder.joinpath(*name.parts)
+    return name
 
 
 def _copy_member(archive: Path, member: tarfile.TarInfo, source: IO[bytes], path: Path) -> None:
