@@ -2,12 +2,13 @@
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
 from asr.cli.main import Parser, guarded
 from asr.cli.progress import progress_bar
+from asr.data.debian import DebianCorpus, Selection
 from asr.errors import EXIT_DONE
 
 
@@ -51,7 +52,31 @@ def prepare_command(
     return guarded(f"recipes/{recipe}/prepare.py", work)
 
 
-def minutes(value: str) -> float:
+def languages_command(
+    recipe: str,
+    corpus: DebianCorpus,
+    languages: Iterable[str],
+    prepare: Callable[[Path, Path, Selection], str],
+) -> int:
+    """Do the same for one language of a corpus in Debian's archive, and print what `prepare` says.
+
+    Args: prepare: is given the folder of the corpus, that of the manifests, and what to prepare.
+    """
+
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--language", choices=tuple(languages), required=True, help="of the recordings")
+        parser.add_argument(
+            "--train-minutes", type=_minutes, default="all", metavar="N", help="how much to train on (default: all)"
+        )
+
+    def work(args: argparse.Namespace) -> None:
+        selection = Selection(args.language, args.train_minutes, accept=args.accept == "published")
+        print(prepare(args.corpus, args.out, selection))
+
+    return prepare_command(recipe, corpus, work, add_arguments)
+
+
+def _minutes(value: str) -> float:
     """Return a number of minutes above 0, or infinity for "all"; for argparse, which shows what is wrong."""
     if value == "all":
         return math.inf

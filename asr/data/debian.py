@@ -12,12 +12,15 @@ import subprocess
 import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import BinaryIO
 
 from asr.data.corpus import CorpusSignature, verify
 from asr.data.download import ExtractLimits, Readable, extract_tar
-from asr.data.manifest import Utterance
+from asr.data.published import write_manifests
+from asr.data.sifting import Sifted, summary, write_left_out
+from asr.data.splits import split_by_text
 from asr.errors import DataError, MachineError, writing
 
 Progress = Callable[[int, int | None], None]  # bytes so far, bytes in all where known
@@ -29,6 +32,21 @@ _SIZE = re.compile(rb"(\d+) *`\n")
 
 
 @dataclass(frozen=True)
+class Selection:
+    """What of a corpus to prepare.
+
+    Attributes:
+        language: of its recordings.
+        train_minutes: how much to train on at most.
+        accept: refuse recordings and texts that are not those of the version known.
+    """
+
+    language: str
+    train_minutes: float = inf
+    accept: bool = True
+
+
+@dataclass(frozen=True)
 class DebianCorpus:
     """A corpus that packages of Debian install.
 
@@ -37,7 +55,7 @@ class DebianCorpus:
         packages: their names; together they hold the corpus.
         version: of the packages that the signatures were made of.
         tree: the folder that they install, without the first "/".
-        signatures: of its parts, by which a corpus is accepted.
+        signatures: of what is used of it, by language, by which a corpus is accepted.
     """
 
     name: str
@@ -93,10 +111,20 @@ class DebianCorpus:
             )
         return [unpack_deb(deb, unpacked / deb.name.split("_")[0], wanted) / below for deb in debs]
 
-    def accept(self, part: str, utterances: Sequence[Utterance]) -> None:
-        """Return if a part is as in the version known.  Raises: DataError saying what differs."""
-        cure = f"{self._by_hand()}, or use --accept any: its numbers then compare with nothing"
-        verify(f"{self.name} {part}", utterances, self.signatures[part], cure=cure)
+    def write_parts(self, sifted: Sifted, out: Path, selection: Selection) -> str:
+        """Write train, valid, test and left_out.tsv to `out`; return one line that counts what is used and what not.
+
+        Raises: DataError if the corpus is not to be accepted; MachineError if `out` cannot be written.
+        """
+        utterances, left_out = sifted
+        if selection.accept:
+            cure = f"{self._by_hand()}, or use --accept any: its numbers then compare with nothing"
+            name = f"{self.name} {selection.language}"
+            verify(name, utterances, self.signatures[selection.language], cure=cure)
+        parts = split_by_text(utterances, train_seconds=60 * selection.train_minutes)
+        write_manifests(out, {"train": parts.train, "valid": parts.valid, "test": parts.test})
+        write_left_out(out / "left_out.tsv", left_out)
+        return summary(len(utterances), left_out, out / "left_out.tsv")
 
     def _download(self, package: str, folder: Path) -> None:
         command = ["apt-get", "-q", "download", package]

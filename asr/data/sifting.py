@@ -4,8 +4,9 @@ Games and drawing programs were not made for this: texts hold digits that nobody
 of another language; recordings are empty, cut short, or stand there twice under two names.
 """
 
+import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -21,9 +22,9 @@ from asr.units import Seconds
 
 MIN_SECONDS: Seconds = 0.1
 MIN_PEAK = 0.01  # of a full scale of 1: below, nobody speaks
-MAX_RATE = 25.0  # letters a second; the fastest that fit, here, come to 24
+MAX_RATE = 25.0  # letters a second, which nobody says
 # Marks that are seen and not heard.  The recipes' conf files drop them (text.remove) or make them a space (text.map).
-PUNCTUATION = frozenset('.,:;?!…·()[]"„“”«»‚‘–—-')
+PUNCTUATION = frozenset('.,:;?!¡¿…()[]"„“”«»‚‘–—-')
 APOSTROPHES = "'’ʼ`´"
 
 _Fault = tuple[str, str]  # kind, message
@@ -48,26 +49,39 @@ class LeftOut:
     message: str
 
 
-def sift(recordings: Sequence[Recording], letters: str, language: str) -> tuple[list[Utterance], list[LeftOut]]:
+Sifted = tuple[list[Utterance], list[LeftOut]]  # what can be learnt from, and the rest
+
+
+def sift(recordings: Sequence[Recording], letters: str, language: str, *, max_rate: float = MAX_RATE) -> Sifted:
     """Return (the utterances that can be learnt from, the recordings left out), each in the order given.
 
     Args:
         letters: of the language, in lower case; with an apostrophe if words are spelled with it.
         language: BCP 47 tag.
+        max_rate: in letters a second; of faster ones the text must be another.
+    Raises: DataError if two recordings have one id.
     """
+    names = Counter(recording.id for recording in recordings)
+    if len(names) < len(recordings):
+        name = names.most_common(1)[0][0]
+        raise DataError(f"'{name}' is the name of {names[name]} recordings; keep one of their folders")
     texts = [_typed(recording.text or "", letters) for recording in recordings]
     sounds = [_listened(recording.audio) for recording in recordings]
-    copies = _copies(recordings, sounds)
-    utterances, left_out = [], []
-    for recording, text, sound in zip(recordings, texts, sounds, strict=True):
-        fault = _fault_of_text(text, letters) or sound.fault or _fault_of_rate(text, sound.seconds)
-        fault = fault or copies.get(recording.id)
-        if fault is not None:
-            left_out.append(LeftOut(recording.id, *fault))
-        else:
-            place = (recording.audio, 0.0, sound.seconds)
-            utterances.append(Utterance(recording.id, *place, text, recording.speaker, language=language))
-    return utterances, left_out
+    faults = {
+        recording.id: _fault_of_text(text, letters) or sound.fault or _fault_of_rate(text, sound.seconds, max_rate)
+        for recording, text, sound in zip(recordings, texts, sounds, strict=True)
+    }
+    good = {
+        recording.id: Utterance(
+            recording.id, recording.audio, 0.0, sound.seconds, text, recording.speaker, language=language
+        )
+        for recording, text, sound in zip(recordings, texts, sounds, strict=True)
+        if faults[recording.id] is None
+    }
+    samples = {recording.id: sound.sha256 for recording, sound in zip(recordings, sounds, strict=True)}
+    faults |= _copies(list(good.values()), samples)
+    left_out = [LeftOut(name, *fault) for name, fault in faults.items() if fault is not None]
+    return [utterance for name, utterance in good.items() if faults[name] is None], left_out
 
 
 def write_left_out(path: Path, left_out: Sequence[LeftOut]) -> None:
@@ -85,6 +99,7 @@ def summary(num_utterances: int, left_out: Sequence[LeftOut], path: Path) -> str
 def _typed(text: str, letters: str) -> str:
     """Return a text with single spaces and one kind of apostrophe, or none where that is but a quotation mark."""
     apostrophe = "'" if "'" in letters else ""
+    text = unicodedata.normalize("NFC", text)
     return " ".join(text.translate(dict.fromkeys(map(ord, APOSTROPHES), apostrophe)).split())
 
 
@@ -119,27 +134,26 @@ def _listened(audio: Path) -> _Sound:
     return _Sound(seconds, sha256(waveform.tobytes()).hexdigest(), fault)
 
 
-def _fault_of_rate(text: str, seconds: Seconds) -> _Fault | None:
+def _fault_of_rate(text: str, seconds: Seconds, most: float) -> _Fault | None:
     rate = len(sentence_key(text)) / seconds
-    if rate > MAX_RATE:
-        return "too-fast", f"{rate:.1f} letters a second, more than {MAX_RATE:g}, so the text is another: {text[:60]}"
+    if rate > most:
+        return "too-fast", f"{rate:.1f} letters a second, more than {most:g}, so the text is another: {text[:60]}"
     return None
 
 
-def _copies(recordings: Sequence[Recording], sounds: Sequence[_Sound]) -> dict[str, _Fault]:
-    """Return the faults of recordings with equal samples: all but the first, or all if their texts differ.
+def _copies(utterances: Sequence[Utterance], samples: Mapping[str, str]) -> dict[str, _Fault]:
+    """Return the faults of utterances with equal samples: all but the first, or all if their texts differ.
 
     Otherwise one recording could stand in two parts of a split.
     """
-    groups: dict[str, list[Recording]] = defaultdict(list)
-    for recording, sound in zip(recordings, sounds, strict=True):
-        if sound.fault is None:
-            groups[sound.sha256].append(recording)
+    groups: dict[str, list[Utterance]] = defaultdict(list)
+    for utterance in utterances:
+        groups[samples[utterance.id]].append(utterance)
     faults: dict[str, _Fault] = {}
-    for first, *others in groups.values():
-        if any(sentence_key(other.text or "") != sentence_key(first.text or "") for other in others):
-            names = ", ".join(one.id for one in (first, *others)[:4])
-            faults |= {one.id: ("two-texts", f"one recording with several texts: {names}") for one in (first, *others)}
+    for group in groups.values():
+        if len({sentence_key(utterance.text or "") for utterance in group}) > 1:
+            names = ", ".join(utterance.id for utterance in group[:4])
+            faults |= {utterance.id: ("two-texts", f"one recording with several texts: {names}") for utterance in group}
         else:
-            faults |= {other.id: ("copy", f"the recording of {first.id}") for other in others}
+            faults |= {other.id: ("copy", f"the recording of {group[0].id}") for other in group[1:]}
     return faults

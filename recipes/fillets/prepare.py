@@ -5,20 +5,17 @@ are read here and never run.  The corpus has no split of its own; the SHA-256 of
 sentence stands in two parts.
 """
 
-import argparse
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from math import inf
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from asr.cli.preparing import minutes, prepare_command
+from asr.cli.preparing import languages_command
 from asr.data.corpus import CorpusSignature
-from asr.data.debian import DebianCorpus
-from asr.data.published import write_manifests
-from asr.data.sifting import LeftOut, Recording, sift, summary, write_left_out
-from asr.data.splits import split_by_text
+from asr.data.debian import DebianCorpus, Selection
+from asr.data.published import read_text
+from asr.data.sifting import LeftOut, Recording, sift
 from asr.errors import DataError
 
 FILLETS = DebianCorpus(
@@ -40,13 +37,14 @@ FILLETS = DebianCorpus(
     },
 )
 LETTERS = {"cs": "aábcčdďeéěfghiíjklmnňoóprřsštťuúůvwxyýzž", "nl": "abcdefghijklmnopqrstuvwxyzèéêëïóöü'"}
-MAX_SCRIPT_BYTES = 1_000_000
 
+_CURE = "get the script again"
 # Where the recordings of the dialogs in script/share lie; those of script/LEVEL lie in sound/LEVEL.
 _SHARED = {"black_": "blackjokes", "bore_": "borejokes", "border_": "border", "shout_": "border", "intro_": "intro"}
 _FONTS = {"font_small": "small", "font_big": "big"}  # the two fish, who are the same in all levels
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _GAP = r"(?:\s|--(?!\[)[^\n]*+)*+"  # white space and comments; *+ gives nothing back, so no text takes long
+_BLANK = re.compile(_GAP)
 _STRING = r'"(?:[^"\\\n]|\\[^\n])*+"'
 _CALL = re.compile(
     rf"{_GAP}(?P<function>[A-Za-z]+){_GAP}\({_GAP}(?P<strings>{_STRING}(?:{_GAP},{_GAP}{_STRING})*){_GAP}\){_GAP}"
@@ -55,23 +53,15 @@ _ESCAPE = re.compile(r"\\(.)")
 _ESCAPES = {"n": "\n", "t": "\t"}  # any other character that is no letter or digit stands for itself
 
 
-def prepare(corpus: Path, out: Path, *, language: str = "cs", train_minutes: float = inf, accept: bool = True) -> str:
+def prepare(corpus: Path, out: Path, selection: Selection) -> str:
     """Write the manifests of one language to the folder `out`, and return what was used and left out, in a line.
 
-    Args:
-        train_minutes: how much to train on at most.
-        accept: refuse recordings and texts that are not those of the version known.
     Raises: DataError if the corpus is incomplete, damaged or another; MachineError if `out` cannot be written.
     """
-    roots = FILLETS.roots(corpus, out / "unpacked", lambda path: _wanted(path, language))
-    recordings, silent = _recordings(roots, language)
-    utterances, left_out = sift(recordings, LETTERS[language], language)
-    if accept:
-        FILLETS.accept(language, utterances)
-    parts = split_by_text(utterances, train_seconds=60 * train_minutes)
-    write_manifests(out, {"train": parts.train, "valid": parts.valid, "test": parts.test})
-    write_left_out(out / "left_out.tsv", [*left_out, *silent])
-    return summary(len(utterances), [*left_out, *silent], out / "left_out.tsv")
+    roots = FILLETS.roots(corpus, out / "unpacked", lambda path: _wanted(path, selection.language))
+    recordings, silent = _recordings(roots, selection.language)
+    utterances, left_out = sift(recordings, LETTERS[selection.language], selection.language)
+    return FILLETS.write_parts((utterances, left_out + silent), out, selection)
 
 
 @dataclass(frozen=True)
@@ -84,54 +74,40 @@ class Dialog:
 
 
 def read_dialogs(script: Path) -> list[Dialog]:
-    """Return the dialogs of a script: calls dialogId(NAME, FONT, ENGLISH), each followed by dialogStr(TEXT).
+    """Return the dialogs of a script: calls dialogId(NAME, FONT, ENGLISH), each with its dialogStr(TEXT) after it.
 
-    Raises: DataError, with the line, for anything else in it.
+    A dialog that nobody has translated has no dialogStr, and the text "".
+    Raises: DataError, with the line, for anything else in the script.
     """
     dialogs: dict[str, Dialog] = {}
-    name, font = None, ""
+    waiting: Dialog | None = None  # for its text
     for line, function, arguments in _calls(script):
         match function, arguments:
             case "dialogId", [name, font, _]:
                 if not _NAME.fullmatch(name) or name in dialogs:
-                    raise DataError(
-                        f"{script}:{line}: dialog '{name}' is no name, or comes twice; get the script again"
-                    )
-            case "dialogStr", [text] if name is not None:
-                dialogs[name] = Dialog(name, font, text)
-                name = None
+                    raise DataError(f"{script}:{line}: dialog '{name}' is no name, or comes twice; {_CURE}")
+                waiting = dialogs[name] = Dialog(name, font, "")
+            case "dialogStr", [text] if waiting is not None:
+                dialogs[waiting.name] = replace(waiting, text=text)
+                waiting = None
             case _:
-                raise DataError(
-                    f"{script}:{line}: {function} with {len(arguments)} arguments, where dialogId(NAME, FONT, TEXT) "
-                    "and then dialogStr(TEXT) belong; get the script again"
-                )
+                expected = "dialogId(NAME, FONT, ENGLISH) or its dialogStr(TEXT)"
+                found = f"{function}({', '.join(arguments)})"[:60]
+                raise DataError(f"{script}:{line}: '{found}' where {expected} belongs; {_CURE}")
     return list(dialogs.values())
 
 
 def _calls(script: Path) -> Iterator[tuple[int, str, list[str]]]:
     """Yield (line, function, arguments) of a script that consists of nothing but calls with texts."""
-    text, place = _read(script), 0
-    while text[place:].strip():
+    text, place = read_text(script), 0
+    while not _BLANK.fullmatch(text, place):
         call = _CALL.match(text, place)
         line = text.count("\n", 0, place if call is None else call.start("function")) + 1
         if call is None:
             found = " ".join(text[place : place + 40].split())
-            raise DataError(f"{script}:{line}: '{found}' is no dialogId(...) or dialogStr(...); get the script again")
+            raise DataError(f"{script}:{line}: '{found}' is no dialogId(...) or dialogStr(...); {_CURE}")
         yield line, call["function"], [_unescaped(string) for string in re.findall(_STRING, call["strings"])]
         place = call.end()
-
-
-def _read(script: Path) -> str:
-    try:
-        with open(script, "rb") as file:
-            data = file.read(MAX_SCRIPT_BYTES + 1)
-        if len(data) > MAX_SCRIPT_BYTES:
-            raise DataError(f"{script}: more than {MAX_SCRIPT_BYTES} bytes; get the script again")
-        return data.decode()
-    except OSError as error:
-        raise DataError(f"{script}: cannot read: {error.strerror or error}; check the path") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{script}: not UTF-8 at byte {error.start}; get the script again") from None
 
 
 def _unescaped(string: str) -> str:
@@ -140,33 +116,37 @@ def _unescaped(string: str) -> str:
 
 def _recordings(roots: list[Path], language: str) -> tuple[list[Recording], list[LeftOut]]:
     """Return (all recordings, with their dialogs where there are any; the dialogs that nobody recorded)."""
-    dialogs = {
-        (level, dialog.name): dialog
-        for root in roots
-        for script in sorted(root.glob(f"script/*/*dialogs_{language}.lua"))
-        for level in [_level(script)]
-        for dialog in read_dialogs(script)
-    }
+    dialogs = _dialogs(roots, language)
     sounds = {(_level(sound), sound.stem): sound for root in roots for sound in root.glob(f"sound/**/{language}/*.ogg")}
-    if not dialogs or not sounds:
-        what = f"texts (script/*/dialogs_{language}.lua)" if not dialogs else f"recordings (sound/*/{language}/*.ogg)"
-        packages = "fillets-ng-data" if not dialogs else f"fillets-ng-data-{language}"
-        raise DataError(f"{roots[0]}: no {what}; add what the package {packages} holds")
-    recordings = [
-        Recording(
-            f"{level}-{name}",
-            sound,
-            dialogs[level, name].text if (level, name) in dialogs else None,
-            _speaker(dialogs[level, name].font, level, language) if (level, name) in dialogs else None,
-        )
-        for (level, name), sound in sorted(sounds.items())
-    ]
+    if not sounds:
+        lacking = f"no recordings (sound/*/{language}/*.ogg)"
+        raise DataError(f"{roots[0]}: {lacking}; add what the package fillets-ng-data-{language} holds")
+    recordings = []
+    for (level, name), sound in sorted(sounds.items()):
+        dialog = dialogs.get((level, name))
+        text, speaker = (dialog.text, _speaker(dialog.font, level, language)) if dialog else (None, None)
+        recordings.append(Recording(f"{level}-{name}", sound, text, speaker))
     silent = [
         LeftOut(f"{level}-{name}", "no-recording", f"nobody says: {' '.join(dialog.text.split())[:60]}")
         for (level, name), dialog in sorted(dialogs.items())
         if (level, name) not in sounds
     ]
     return recordings, silent
+
+
+def _dialogs(roots: list[Path], language: str) -> dict[tuple[str, str], Dialog]:
+    """Return all dialogs by their level and name."""
+    dialogs: dict[tuple[str, str], Dialog] = {}
+    for script in [script for root in roots for script in sorted(root.glob(f"script/*/*dialogs_{language}.lua"))]:
+        level = _level(script)
+        for dialog in read_dialogs(script):
+            if (level, dialog.name) in dialogs:
+                raise DataError(f"{script}: dialog '{dialog.name}' is in another script too; keep one")
+            dialogs[level, dialog.name] = dialog
+    if not dialogs:
+        lacking = f"no texts (script/*/dialogs_{language}.lua)"
+        raise DataError(f"{roots[0]}: {lacking}; add what the package fillets-ng-data holds")
+    return dialogs
 
 
 def _level(file: Path) -> str:
@@ -197,30 +177,5 @@ def _wanted(path: str, language: str) -> bool:
     )
 
 
-def main() -> int:
-    """Run the command line; return the exit code."""
-
-    def add_arguments(parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--language", choices=tuple(LETTERS), default="cs", help="of the dialogs")
-        parser.add_argument(
-            "--train-minutes", type=minutes, default="all", metavar="N", help="how much to train on (default: all)"
-        )
-
-    return prepare_command(
-        "fillets",
-        FILLETS,
-        lambda args: print(
-            prepare(
-                args.corpus,
-                args.out,
-                language=args.language,
-                train_minutes=args.train_minutes,
-                accept=args.accept == "published",
-            )
-        ),
-        add_arguments,
-    )
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(languages_command("fillets", FILLETS, LETTERS, prepare))

@@ -4,12 +4,11 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../stages.sh"
 
+# language: cs or nl
 # from: the model to fine-tune (a file, a run folder or a bundled name; empty: train from nothing)
 # train-minutes: of the training part, to see how far little goes (all: everything)
 extra=([language]=cs [from]='' [train-minutes]=all [accept]=published)
 recipe fillets "$@"
-[[ ${extra[language]} == cs || ${extra[language]} == nl ]] ||
-    fail 2 "--language must be cs or nl, got '${extra[language]}'"
 from=$(model_path "${extra[from]}")
 data=$out/data
 
