@@ -16,7 +16,7 @@ from asr.data.corpus import CorpusSignature
 from asr.data.debian import DebianCorpus, Selection
 from asr.data.published import read_text
 from asr.data.sifting import LeftOut, Recording, sift
-from asr.errors import DataError
+from asr.errors import DataError, shown
 
 FILLETS = DebianCorpus(
     name="Fish Fillets NG",
@@ -46,9 +46,8 @@ _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _GAP = r"(?:\s|--(?!\[)[^\n]*+)*+"  # white space and comments; *+ gives nothing back, so no text takes long
 _BLANK = re.compile(_GAP)
 _STRING = r'"(?:[^"\\\n]|\\[^\n])*+"'
-_CALL = re.compile(
-    rf"{_GAP}(?P<function>[A-Za-z]+){_GAP}\({_GAP}(?P<strings>{_STRING}(?:{_GAP},{_GAP}{_STRING})*){_GAP}\){_GAP}"
-)
+_STRING_OR_COMMENT = re.compile(rf"(?P<string>{_STRING})|--[^\n]*")
+_CALL = re.compile(rf"(?P<function>[A-Za-z]+){_GAP}\({_GAP}(?P<strings>{_STRING}(?:{_GAP},{_GAP}{_STRING})*){_GAP}\)")
 _ESCAPE = re.compile(r"\\(.)")
 _ESCAPES = {"n": "\n", "t": "\t"}  # any other character that is no letter or digit stands for itself
 
@@ -85,33 +84,41 @@ def read_dialogs(script: Path) -> list[Dialog]:
         match function, arguments:
             case "dialogId", [name, font, _]:
                 if not _NAME.fullmatch(name) or name in dialogs:
-                    raise DataError(f"{script}:{line}: dialog '{name}' is no name, or comes twice; {_CURE}")
+                    raise DataError(f"{script}:{line}: dialog {shown(name)} is no name, or comes twice; {_CURE}")
                 waiting = dialogs[name] = Dialog(name, font, "")
             case "dialogStr", [text] if waiting is not None:
                 dialogs[waiting.name] = replace(waiting, text=text)
                 waiting = None
             case _:
                 expected = "dialogId(NAME, FONT, ENGLISH) or its dialogStr(TEXT)"
-                found = f"{function}({', '.join(arguments)})"[:60]
+                found = " ".join(f"{function}({', '.join(arguments)})"[:60].split())
                 raise DataError(f"{script}:{line}: '{found}' where {expected} belongs; {_CURE}")
     return list(dialogs.values())
 
 
 def _calls(script: Path) -> Iterator[tuple[int, str, list[str]]]:
     """Yield (line, function, arguments) of a script that consists of nothing but calls with texts."""
-    text, place = read_text(script), 0
-    while not _BLANK.fullmatch(text, place):
-        call = _CALL.match(text, place)
-        line = text.count("\n", 0, place if call is None else call.start("function")) + 1
+    text = read_text(script)
+    place = _after_gap(text, 0)
+    while place < len(text):
+        line, call = text.count("\n", 0, place) + 1, _CALL.match(text, place)
         if call is None:
             found = " ".join(text[place : place + 40].split())
             raise DataError(f"{script}:{line}: '{found}' is no dialogId(...) or dialogStr(...); {_CURE}")
-        yield line, call["function"], [_unescaped(string) for string in re.findall(_STRING, call["strings"])]
-        place = call.end()
+        yield line, call["function"], _strings(call["strings"])
+        place = _after_gap(text, call.end())
 
 
-def _unescaped(string: str) -> str:
-    return _ESCAPE.sub(lambda match: _ESCAPES.get(match[1], match[1]), string[1:-1])
+def _after_gap(text: str, place: int) -> int:
+    gap = _BLANK.match(text, place)
+    assert gap is not None, "a gap may be empty"
+    return gap.end()
+
+
+def _strings(arguments: str) -> list[str]:
+    """Return the texts among arguments that hold nothing but texts, commas, white space and comments."""
+    found = [match["string"] for match in _STRING_OR_COMMENT.finditer(arguments)]
+    return [_ESCAPE.sub(lambda match: _ESCAPES.get(match[1], match[1]), string[1:-1]) for string in found if string]
 
 
 def _recordings(roots: list[Path], language: str) -> tuple[list[Recording], list[LeftOut]]:
