@@ -32,9 +32,10 @@ def split_by_text(utterances: Sequence[Utterance], *, train_seconds: Seconds = i
     """Return the utterances as train, valid and test: about 80, 10 and 10 % of the sentences.
 
     The SHA-256 of a sentence decides, so everybody splits alike, and another version of the corpus splits what it
-    has in common with this one alike.
+    has in common with this one alike, but for sentences with a rare letter, which train.
 
-    Args: train_seconds: of audio that `train` has at most; a smaller one is a part of every larger one.
+    Args: train_seconds: of audio that `train` has at most.  A smaller part is a part of every larger one, and the
+        smallest holds each letter some times, if it can.
     """
     keys = [sentence_key(utterance.text or "") for utterance in utterances]
     places = _places(set(keys))
@@ -42,7 +43,8 @@ def split_by_text(utterances: Sequence[Utterance], *, train_seconds: Seconds = i
     for index, key in enumerate(keys):
         parts[_part(places[key])].append(index)
     chosen, seconds = [], 0.0
-    for index in sorted(parts["train"], key=lambda index: (places[keys[index]], index)):
+    by_place = sorted(parts["train"], key=lambda index: (places[keys[index]], index))
+    for index in _letters_first(by_place, keys):
         seconds += utterances[index].duration
         if seconds > train_seconds:
             break
@@ -54,14 +56,28 @@ def split_by_text(utterances: Sequence[Utterance], *, train_seconds: Seconds = i
     )
 
 
+def _letters_first(indexes: Sequence[int], keys: Sequence[str]) -> list[int]:
+    """Return the indexes with those first that bring a letter which fewer than MIN_SENTENCES before them have."""
+    sentences_with: Counter[str] = Counter()
+    first: list[int] = []
+    rest: list[int] = []
+    for index in indexes:
+        letters = set(keys[index])
+        wanted = any(sentences_with[letter] < MIN_SENTENCES for letter in letters)
+        (first if wanted else rest).append(index)
+        if wanted:
+            sentences_with.update(letters)
+    return first + rest
+
+
 def _places(sentences: set[str]) -> dict[str, float]:
-    """Return a number in [-1, 1) for every sentence: below 0 for those with a rare letter, else even in [0, 1)."""
+    """Return a number in [0, 1) for every sentence: 0 for those with a rare letter, else its hash."""
     sentences_with = Counter(letter for sentence in sentences for letter in set(sentence))
     places = {}
     for sentence in sentences:
-        place = int(sha256(sentence.encode()).hexdigest()[:13], 16) / 16**13  # 52 bits: exact
         rare = any(sentences_with[letter] < MIN_SENTENCES for letter in sentence)
-        places[sentence] = place - 1 if rare else place
+        place = int(sha256(sentence.encode()).hexdigest()[:13], 16) / 16**13  # 52 bits: exact
+        places[sentence] = 0.0 if rare else place
     return places
 
 

@@ -48,7 +48,9 @@ def test_a_package_compressed_as_zstd_goes_through_dpkg_deb(
         tar.add(files, ".")
     deb = tmp_path / "x.deb"
     deb.write_bytes(b"!<arch>\n" + ar_member("debian-binary", b"2.0\n") + ar_member("data.tar.zst", b"squeezed"))
-    tools = fake_tool(tmp_path, "dpkg-deb", f'[ "$1 $2" = "--fsys-tarfile {deb}" ] && cat "{plain}" && head -c 999999 /dev/zero')
+    tools = fake_tool(
+        tmp_path, "dpkg-deb", f'[ "$1 $2" = "--fsys-tarfile {deb}" ] && cat "{plain}" && head -c 999999 /dev/zero'
+    )
     monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
     assert below(unpack_deb(deb, tmp_path / "out", wanted)) == ["usr/share/sounds/a.ogg", "usr/share/sounds/cs/b.ogg"]
     fake_tool(tmp_path, "dpkg-deb", f'cat "{plain}"; exit 2')

@@ -65,3 +65,12 @@ def test_less_to_train_on_is_a_part_of_more_and_tests_on_the_same() -> None:
     assert keys(some.train) < keys(more.train) < keys(split_by_text(rows).train)
     assert some.test == more.test == split_by_text(rows).test
     assert [row.id for row in more.train] == sorted((row.id for row in more.train), key=lambda name: int(name[1:]))
+
+
+def test_the_least_to_train_on_holds_every_letter() -> None:
+    texts = sentences(300)
+    for number in range(0, 300, 30):  # ten sentences in which é stands: not rare, and not in every tenth of the corpus
+        texts[number] += "é"
+    split = split_by_text(utterances(texts), train_seconds=120)
+    assert len(split.train) == 60
+    assert sum("é" in (row.text or "") for row in split.train) >= MIN_SENTENCES
