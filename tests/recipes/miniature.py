@@ -96,7 +96,7 @@ def write_ogg(path: Path, number: int, rate: int = 22050, channels: int = 1) -> 
     """Write 1 s of tones that belong to a number alone."""
     path.parent.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(number)
-    samples = np.concatenate([_word(bit, random, rate) for bit in f"{number % 4:02b}"])
+    samples = np.concatenate([word(bit, random, rate) for bit in f"{number % 4:02b}"])
     soundfile.write(path, np.stack([samples] * channels, axis=-1), rate)
 
 
