@@ -5,6 +5,8 @@
 #   stage NAME [OPTIONS] -- COMMAND     does one stage
 #   model_stages TRAIN.jsonl TOKENS...  does all stages after `prepare`; TOKENS are options of `asr tokens`
 #
+# A recipe with the option --from (extra=([from]=an4)) fine-tunes that model, with its own tokens where TOKENS are none.
+#
 # A NAME such as decode.test is a part of the stage decode.  COMMAND is `asr ...`, `python FILE.py ...`, or a
 # function (then --code says what it runs).  OPTIONS, and what makes a stage run again: asr/stamps.py.
 
@@ -14,6 +16,7 @@ recipe='' config='' # config: conf/NAME.yaml, from the root, which becomes the w
 corpus='' out='' seed=1 start=${stages[0]} stop=${stages[-1]}
 declare -A extra=()
 unheard=''   # utterances never trained on, whose confidence says what looks unlike the model's domain
+from=''      # the model that a training starts from: a name, a file or a run folder
 overrides=() # key.path=value, for `asr train`
 download=()  # --download where no corpus is given
 
@@ -46,6 +49,7 @@ recipe() { # NAME ARGUMENTS...
     corpus=$(absolute "${corpus:-$root/downloads/$recipe}")
     out=$(absolute "${out:-$root/runs/$recipe}")
     unheard=$out/data/valid.jsonl
+    [[ ${extra[from]-nothing} == nothing ]] || from=$(start_model "${extra[from]}")
     "$root/tools/setup"
     cd "$root" || exit
     { mkdir -p "$out/stages" && exec 8>"$out/stages/lock"; } || fail 4 "cannot write to '$out'; choose another --out"
@@ -90,6 +94,13 @@ absolute() { # PATH: prints it, whether it exists or not
     esac
 }
 
+start_model() { # NAME|FILE|RUN: prints the path of the file or run folder
+    local bundled=$root/asr/models/$1.safetensors
+    [[ ! -f $bundled ]] || { printf '%s\n' "$bundled" && return; }
+    [[ -e $1 ]] || fail 3 "--from '$1' is neither a bundled model, a file nor a run folder; check the path"
+    absolute "$1"
+}
+
 stage() { # NAME [--input PATH]... [--output PATH]... [--state DIR] [--code FILE] -- COMMAND
     local stamp=(--run "$out" --stage "$1") at first last verdict
     at=$(position "$1")
@@ -117,16 +128,23 @@ stage() { # NAME [--input PATH]... [--output PATH]... [--state DIR] [--code FILE
 model_stages() { # TRAIN.jsonl OPTIONS_OF_ASR_TOKENS...
     local train=$1 valid=$out/data/valid.jsonl tokens=$out/tokens.json model=$out/model.safetensors part
     local texts=() # what the tokens depend on
+    local trained=(--seed "$seed") checked=(--config "$config") made_from=()
     for part in "${overrides[@]}"; do [[ $part != text.* ]] || texts+=("$part"); done
-    stage tokens --input "$config" --input "$train" --output "$tokens" \
-        -- asr tokens --config "$config" "$train" "${texts[@]}" "${@:2}" --out "$tokens"
-    stage check --input "$config" --input "$corpus" --input "$tokens" --input "$train" --input "$valid" \
+    checked+=("${overrides[@]}")
+    if [[ -n $from ]]; then
+        trained+=(--from "$from") checked=(--model "$from") made_from+=(--input "$from")
+    fi
+    if (($# > 1)); then
+        stage tokens --input "$config" --input "$train" --output "$tokens" \
+            -- asr tokens --config "$config" "$train" "${texts[@]}" "${@:2}" --out "$tokens"
+        trained+=(--tokens "$tokens") checked+=(--tokens "$tokens") made_from+=(--input "$tokens")
+    fi
+    stage check --input "$config" --input "$corpus" "${made_from[@]}" --input "$train" --input "$valid" \
         --input "$out/data/test.jsonl" --output "$out/data/check.txt" --code asr/cli/check.py \
-        -- check_data --tokens "$tokens" "$train" "$valid" "$out/data/test.jsonl" "${overrides[@]}"
-    stage train --input "$config" --input "$corpus" --input "$train" --input "$valid" --input "$tokens" \
+        -- check_data "${checked[@]}" "$train" "$valid" "$out/data/test.jsonl"
+    stage train --input "$config" --input "$corpus" "${made_from[@]}" --input "$train" --input "$valid" \
         --output "$out/checkpoints" --output "$out/train.receipt.json" --state "$out/checkpoints" \
-        -- asr train "$config" "${overrides[@]}" --train "$train" --valid "$valid" --tokens "$tokens" --out "$out" \
-        --seed "$seed"
+        -- asr train "$config" "${overrides[@]}" --train "$train" --valid "$valid" --out "$out" "${trained[@]}"
     stage average --input "$out/checkpoints" --input "$corpus" --input "$unheard" --output "$model" \
         -- asr average "$out" --domain "$unheard" --out "$model"
     for part in valid test; do
@@ -143,7 +161,7 @@ model_stages() { # TRAIN.jsonl OPTIONS_OF_ASR_TOKENS...
 
 check_data() { # OPTIONS AND MANIFESTS: the report on the terminal, and in data/check.txt
     local code=0
-    asr check --config "$config" "$@" >"$out/data/check.txt" || code=$?
+    asr check "$@" >"$out/data/check.txt" || code=$?
     cat "$out/data/check.txt"
     return "$code"
 }

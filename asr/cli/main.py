@@ -34,6 +34,7 @@ COMMANDS = {
     "shard": "put a manifest and its audio into tar shards to train on",
     "augment": "write augmented audio to disk, to listen to",
     "train": "train a model, or fine-tune one",
+    "curve": "train on growing parts of the data, and say what more of it would bring",
     "average": "average checkpoints into one model file",
     "decode": "recognise the utterances of a manifest",
     "transcribe": "print what is said in audio files",

@@ -28,6 +28,21 @@ def make_an4(folder: Path, suffix: str = ".flac", num_speakers: int = 10) -> Pat
     return folder
 
 
+FSDD_SPEAKERS = ("george", "jackson", "theo")
+
+
+def make_fsdd(folder: Path, indices: range = range(8)) -> Path:
+    """Return `folder`, laid out as FSDD: digits 0 and 1 by three speakers, at 8 kHz."""
+    (folder / "recordings").mkdir(parents=True)
+    random = np.random.default_rng(2)
+    for digit in "01":
+        for speaker in FSDD_SPEAKERS:
+            for index in indices:
+                path = folder / "recordings" / f"{digit}_{speaker}_{index}.wav"
+                soundfile.write(path, _word(digit, random, 8000), 8000, subtype="PCM_16")
+    return folder
+
+
 def an4_samples(name: str) -> np.ndarray:
     """Return the int16 samples of a miniature AN4 utterance, which depend on its name alone."""
     random = np.random.default_rng(list(name.encode()))
