@@ -17,7 +17,6 @@ from asr.audio.files import read_audio
 from asr.config import parse
 from asr.data.loader import TrainingData
 from asr.data.manifest import read_manifest
-from asr.data.sharding import write_shards
 from asr.errors import DataError, UsageError
 from asr.model import AcousticModel, ModelConfig
 from asr.nn.encoder import Encoder
@@ -336,8 +335,8 @@ def test_the_whole_of_bench_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_files_and_shards_of_the_benchmark_hold_the_same_bytes(tmp_path: Path) -> None:
-    utterances = bench_shards.write_files(tmp_path / "files", 30)
-    write_shards(utterances, tmp_path / "shards", shard_bytes=300_000)
+    utterances, done = bench_shards.write_both(tmp_path, 30, shard_bytes=300_000)
+    assert (done.utterances, done.shards) == (30, 4)
     for decode in (False, True):
         files = sorted(bench_shards._from_files(utterances, range(30), decode=decode))
         assert files == sorted(bench_shards._from_shards(tmp_path / "shards", 0, decode=decode))
