@@ -37,6 +37,7 @@ COMMANDS = {
     "tokens": "make the tokens of a model from the texts of manifests",
     "augment": "write augmented audio to disk, to listen to",
     "train": "train a model, or fine-tune one",
+    "curve": "train on growing parts of the data, and say what more of it would bring",
     "average": "average checkpoints into one model file",
     "decode": "recognise the utterances of a manifest",
     "transcribe": "print what is said in audio files",

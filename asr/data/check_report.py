@@ -220,12 +220,21 @@ def write_with_dropped(out: str | Path, kept: Iterable[Utterance], dropped: Iter
     """
     out = Path(out)
     list_path = out.with_name(out.name.removesuffix(".jsonl") + ".dropped.tsv")
-    rows = ["\t".join(map(_one_cell, row)) for row in dropped]
     with replacing(list_path) as temporary:  # no list of a manifest that could not be written
-        text = "".join(f"{row}\n" for row in ["id\tkind\tmessage", *rows])
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
+        _write_reasons(temporary, dropped)
         write_manifest(out, kept)
     return list_path
+
+
+def write_reasons(path: Path, rows: Iterable[tuple[str, str, str]]) -> None:
+    """Write (id, kind, message) of what is in no manifest, as docs/formats.md says.  Raises: MachineError."""
+    with replacing(path) as temporary:
+        _write_reasons(temporary, rows)
+
+
+def _write_reasons(path: Path, rows: Iterable[tuple[str, str, str]]) -> None:
+    lines = ["id\tkind\tmessage", *("\t".join(map(_one_cell, row)) for row in rows)]
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def _finding(group: Sequence[Remark]) -> Finding:

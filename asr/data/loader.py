@@ -101,6 +101,18 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class Replay:
+    """Utterances of another kind that are mixed into every epoch, a new draw of them each time.
+
+    Attributes:
+        ratio: their share of an epoch's audio as recorded, in (0, 1); less where there are too few of them.
+    """
+
+    utterances: Sequence[Utterance]
+    ratio: float
+
+
+@dataclass(frozen=True)
 class _Part:
     """What a worker needs to make one batch: for each row an utterance and those that follow it."""
 
@@ -133,13 +145,15 @@ class TrainingData(Dataset[Batch]):
         *,
         seed: int,
         views: int = 1,
+        replay: Replay | None = None,
     ) -> None:
-        self.utterances = list(utterances)
+        self.num_new, self.replay_ratio = len(utterances), replay.ratio if replay else 0.0
+        self.utterances = [*utterances, *(replay.utterances if replay else ())]
         self.sample_rate = sample_rate
         self.loader, self.augment, self.seed, self.views = loader, augment, seed, views
-        self.targets = [token_ids(tokenizer, utterance) for utterance in utterances]
+        self.targets = [token_ids(tokenizer, utterance) for utterance in self.utterances]
         self._tokenizer = tokenizer
-        lengths = [samples_from_seconds(utterance.duration, sample_rate) for utterance in utterances]
+        lengths = [samples_from_seconds(utterance.duration, sample_rate) for utterance in self.utterances]
         self.num_samples = np.array(lengths, dtype=np.int64)
         folder = augment.waveform.noise_folder
         self.noise = NoiseFolder(Path(folder), sample_rate) if folder else None
@@ -151,9 +165,20 @@ class TrainingData(Dataset[Batch]):
             self._cache = {index: self._read(index) for index in range(len(self.utterances))}
 
     def waveforms(self) -> Iterator[Waveform]:
-        """Yield the waveform of each utterance, as recorded."""
-        for index in range(len(self.utterances)):
-            yield self._clean(index)
+        """Yield the waveform of each utterance of the first epoch, as recorded."""
+        for index in self.selected(0):
+            yield self._clean(int(index))
+
+    def selected(self, epoch: int) -> Indices:
+        """Return the utterances of an epoch: all new ones, and as many of the replayed as make their share."""
+        everything = np.arange(len(self.utterances))
+        new, old = everything[: self.num_new], everything[self.num_new :]
+        if not len(old):
+            return new
+        wanted = int(self.num_samples[new].sum()) * self.replay_ratio / (1 - self.replay_ratio)
+        drawn = stream(utterance_seed(self.seed, epoch, "replay"), "replay").permutation(old)
+        ends = np.cumsum(self.num_samples[drawn])
+        return np.concatenate([new, drawn[: int(np.searchsorted(ends, wanted)) + 1]])
 
     def planned_samples(self, epoch: int) -> Indices:
         """Return each utterance's samples in an epoch, with those that follow it, after their speed perturbation."""
@@ -245,14 +270,15 @@ class TrainingData(Dataset[Batch]):
         )
 
     def _plan(self, num_samples: Indices, epoch: int) -> list[Indices]:
-        batch_samples = int(self.loader.batch_seconds * self.sample_rate)
-        return plan_epoch(
-            num_samples,
-            batch_samples=batch_samples,
+        chosen = self.selected(epoch)
+        batches = plan_epoch(
+            num_samples[chosen],
+            batch_samples=int(self.loader.batch_seconds * self.sample_rate),
             seed=self.seed,
             epoch=epoch,
             shortest_first=self.loader.shortest_first,
         )
+        return [chosen[batch] for batch in batches]
 
     def _seed(self, index: int, epoch: int, view: int = 0) -> int:
         return utterance_seed(self.seed, epoch, self.utterances[index].id, view)

@@ -19,16 +19,18 @@ from lightning.pytorch import Trainer
 from asr import store
 from asr.audio.augment import perturbed_samples
 from asr.config import dump_yaml
-from asr.data.loader import AugmentConfig, TrainingData, token_ids
-from asr.data.manifest import Utterance
+from asr.data.loader import AugmentConfig, Replay, TrainingData, token_ids
+from asr.data.manifest import Utterance, read_manifest
 from asr.errors import EXIT_DATA, EXIT_MACHINE, EXIT_USAGE, DataError, MachineError, UsageError, writing
 from asr.features.normalization import Moments
 from asr.model import AcousticModel
 from asr.nn.ctc import frames_needed
 from asr.receipts import cores
 from asr.text.tokenizer import Tokenizer
+from asr.training.alphabet import alphabet_change, with_alphabet
 from asr.training.checkpoint import LAST, TrainingState, load_state, remove_unfinished
-from asr.training.config import ExperimentConfig, TrainConfig
+from asr.training.config import ExperimentConfig, FinetuneConfig, ReplayConfig, TrainConfig
+from asr.training.finetune import check_freezing
 from asr.training.module import CtcTraining
 from asr.training.monitor import InterruptionError, Monitor, Progress, evaluation_weights
 from asr.training.validation import Validation, Validator
@@ -53,6 +55,7 @@ class Request:
         out: the run folder.
         device: "cpu" or "cuda".
         resume: continue the run in `out`.
+        start: the model to start from; None: from nothing.
         overfit: train on the first so many utterances only, without augmentation and dropout; 0 = off.
     """
 
@@ -65,6 +68,7 @@ class Request:
     device: str = "cpu"
     resume: bool = False
     overfit: int = 0
+    start: AcousticModel | None = None
 
 
 @dataclass(frozen=True)
@@ -100,18 +104,21 @@ def fit(request: Request, *, say: Callable[[str], None], progress: Progress) -> 
     with _quiet_lightning():
         _set_threads(request.experiment.train)
         state = _resumed_state(request)
-        utterances, left_out = _usable(request, say)
-        run = _run_identity(request, utterances)
-        model, state = _starting_point(request, state, run)
-        data = _training_data(request, utterances, model)
-        if state is None:
+        utterances, left_out = _usable(request, request.train, "training", say)
+        replay = _replay(request, say)
+        guarded = _guarded(request)
+        run = _run_identity(request, utterances, replay, guarded)
+        model = _fresh_model(request, say) if state is None else _resumed_model(request, state, run)
+        data = _training_data(request, utterances, replay, model)
+        if state is None and not _keeps_statistics(request):
             _set_statistics(model, data)
-        module = CtcTraining(model, data, request.experiment, state)
-        validator = _validator(request, model, say) if first else None
+        module = CtcTraining(model, data, request.experiment, state, _start_of_the_pull(request))
+        validator = _validator(request, request.valid, model, say) if first else None
+        guard = _validator(request, guarded, model, say) if first else None
         if first:
             _write_run(request, run)
         target = OVERFIT_CER if request.overfit else None
-        monitor = Monitor(request.out, run, validator, say=say, progress=progress, stop_below_cer=target)
+        monitor = Monitor(request.out, run, validator, say=say, progress=progress, stop_below_cer=target, guard=guard)
         say(_described(module, resumed=state is not None))
         wall_seconds = module.position.wall_seconds
         if not module.finished:
@@ -153,6 +160,7 @@ def _check(request: Request) -> None:
             )
             + "; make the tokens with asr tokens --config, or correct the configuration"
         )
+    _check_finetuning(request)
     if request.overfit < 0:
         raise UsageError(f"--overfit {request.overfit}: give the number of utterances to learn, for example 8")
     if request.device == "cpu":
@@ -164,6 +172,26 @@ def _check(request: Request) -> None:
         raise MachineError("--device cuda: torch sees no GPU here; use --device cpu, or run asr doctor")
     if config.devices > found:
         raise MachineError(f"train.devices={config.devices}: this machine has {found} GPUs; lower it")
+
+
+def _check_finetuning(request: Request) -> None:
+    """Raise UsageError for a configuration that only makes sense with a model to start from, or with this one not."""
+    config = request.experiment.finetune
+    if request.start is None:
+        asked = [key for key, value in config.model_dump().items() if value != FinetuneConfig().model_dump()[key]]
+        if asked:
+            raise UsageError(f"finetune.{asked[0]} is for a training that starts from a model; add --from MODEL")
+        return
+    if config.guard and not request.valid:
+        raise UsageError("finetune.guard needs --valid as well: the checkpoint that is best at both is kept")
+    check_freezing(config, [name for name, _ in request.start.named_parameters()])
+    change = alphabet_change(request.start.tokenizer, request.tokenizer)
+    if change.shares_nothing and not config.new_script:
+        old, new = (" ".join(tokens.symbols[1:9]) for tokens in (request.start.tokenizer, request.tokenizer))
+        raise UsageError(
+            f"the tokens ({new} ...) share no symbol with the model's ({old} ...); set text.case if it is the case that"
+            " differs, or finetune.new_script=true if the script is another"
+        )
 
 
 @contextmanager
@@ -216,7 +244,8 @@ def _overfitting(request: Request) -> Request:
     )
     encoder = experiment.model.encoder.model_copy(update={"dropout": 0.0})
     model = experiment.model.model_copy(update={"encoder": encoder})
-    changes = {"train": train, "model": model, "augment": AugmentConfig()}
+    tuning = experiment.finetune.model_copy(update={"replay": ReplayConfig(), "guard": None})
+    changes = {"train": train, "model": model, "augment": AugmentConfig(), "finetune": tuning}
     return Request(
         experiment=experiment.model_copy(update=changes),
         tokenizer=request.tokenizer,
@@ -226,6 +255,7 @@ def _overfitting(request: Request) -> Request:
         seed=request.seed,
         device=request.device,
         overfit=request.overfit,
+        start=request.start,
     )
 
 
@@ -244,13 +274,16 @@ def _resumed_state(request: Request) -> TrainingState | None:
     return None
 
 
-def _usable(request: Request, say: Callable[[str], None]) -> tuple[list[Utterance], dict[str, str]]:
+def _usable(
+    request: Request, utterances: Sequence[Utterance], kind: str, say: Callable[[str], None]
+) -> tuple[list[Utterance], dict[str, str]]:
     """Return the utterances that can be trained on, and why each of the others is left out.
 
+    Args: kind: what they are called in messages.
     Raises: DataError if too many cannot be spelled by CTC, or none is left.
     """
     usable, left_out, unspellable = [], {}, 0
-    for utterance in request.train:
+    for utterance in utterances:
         why, spellable = _obstacle(utterance, request)
         unspellable += not spellable
         if why:
@@ -260,16 +293,35 @@ def _usable(request: Request, say: Callable[[str], None]) -> tuple[list[Utteranc
     if left_out:
         shown = "; ".join(f"{name}: {why}" for name, why in list(left_out.items())[:_SHOWN])
         more = f"; and {len(left_out) - _SHOWN} more" if len(left_out) > _SHOWN else ""
-        say(f"{len(left_out)} of {len(request.train)} training utterances left out: {shown}{more}")
-    if unspellable > request.experiment.train.max_infeasible * len(request.train):
+        say(f"{len(left_out)} of {len(utterances)} {kind} utterances left out: {shown}{more}")
+    if unspellable > request.experiment.train.max_infeasible * len(utterances):
         raise DataError(
-            f"{unspellable} of {len(request.train)} training utterances have no label or fewer encoder frames than CTC"
+            f"{unspellable} of {len(utterances)} {kind} utterances have no label or fewer encoder frames than CTC"
             " needs at the fastest of augment.waveform.speed_factors; lower these or model.encoder.factor, or leave the"
             " utterances named above out"
         )
     if not usable:
-        raise DataError("no utterance to train on is left; run asr check on the training manifest")
+        raise DataError(f"no utterance to train on is left; run asr check on the {kind} manifest")
     return usable, left_out
+
+
+def _replay(request: Request, say: Callable[[str], None]) -> Replay | None:
+    """Return the old utterances among the new ones, if they are wanted.  Raises: DataError as `read_manifest`."""
+    config = request.experiment.finetune.replay
+    if config.manifest is None:
+        return None
+    return Replay(_usable(request, read_manifest(config.manifest), "replay", say)[0], config.ratio)
+
+
+def _guarded(request: Request) -> list[Utterance]:
+    """Return the held-out utterances of the old kind.  Raises: DataError if they have no texts to compare with."""
+    path = request.experiment.finetune.guard
+    if path is None:
+        return []
+    utterances = read_manifest(path)
+    if not any(request.tokenizer.normalizer(utterance.text or "") for utterance in utterances):
+        raise DataError(f"{path}: no utterance of finetune.guard has a text; give references to compare with")
+    return utterances
 
 
 def _obstacle(utterance: Utterance, request: Request) -> tuple[str, bool]:
@@ -292,7 +344,9 @@ def _obstacle(utterance: Utterance, request: Request) -> tuple[str, bool]:
     return "", True
 
 
-def _training_data(request: Request, utterances: Sequence[Utterance], model: AcousticModel) -> TrainingData:
+def _training_data(
+    request: Request, utterances: Sequence[Utterance], replay: Replay | None, model: AcousticModel
+) -> TrainingData:
     """Return the data, decoded into memory where it fits."""
     config = request.experiment.train
     data = TrainingData(
@@ -303,34 +357,57 @@ def _training_data(request: Request, utterances: Sequence[Utterance], model: Aco
         request.experiment.augment,
         seed=request.seed,
         views=2 if config.consistency else 1,
+        replay=replay,
     )
     data.fill_cache()
     return data
 
 
-def _validator(request: Request, model: AcousticModel, say: Callable[[str], None]) -> Validator | None:
+def _validator(
+    request: Request, utterances: Sequence[Utterance], model: AcousticModel, say: Callable[[str], None]
+) -> Validator | None:
     """Return what validates, None without utterances for it.  Raises: DataError if none of them has a text."""
-    if not request.valid:
+    if not utterances:
         return None
-    known = [utterance for utterance in request.valid if model.tokenizer.normalizer(utterance.text or "")]
+    known = [utterance for utterance in utterances if model.tokenizer.normalizer(utterance.text or "")]
     if not known:
         raise DataError("no utterance to validate on has a text; give another --valid")
-    if len(known) < len(request.valid):
-        say(f"{len(request.valid) - len(known)} of {len(request.valid)} validation utterances left out: no text")
+    if len(known) < len(utterances):
+        say(f"{len(utterances) - len(known)} of {len(utterances)} validation utterances left out: no text")
     return Validator(known, model, request.experiment.train.loader.batch_seconds)
 
 
-def _run_identity(request: Request, utterances: Sequence[Utterance]) -> dict[str, Any]:
+def _run_identity(
+    request: Request, utterances: Sequence[Utterance], replay: Replay | None, guarded: Sequence[Utterance]
+) -> dict[str, Any]:
     """Return what makes a run this run: a resumed one must agree."""
-    description, model_bytes = request.tokenizer.state()
-    tokens = json.dumps(description, sort_keys=True).encode() + model_bytes
-    return {
+    run = {
         "seed": request.seed,
         "config": request.experiment.model_dump(mode="json"),
         "training data": _data_hash(utterances),
         "validation data": _data_hash(request.valid),
-        "tokens": hashlib.sha256(tokens).hexdigest(),
+        "tokens": _tokens_hash(request.tokenizer),
     }
+    if request.start is not None:
+        run["model of --from"] = _model_hash(request.start)
+    if replay is not None:
+        run["replay data"] = _data_hash(replay.utterances)
+    if guarded:
+        run["guard data"] = _data_hash(guarded)
+    return run
+
+
+def _tokens_hash(tokenizer: Tokenizer) -> str:
+    description, model_bytes = tokenizer.state()
+    return hashlib.sha256(json.dumps(description, sort_keys=True).encode() + model_bytes).hexdigest()
+
+
+def _model_hash(model: AcousticModel) -> str:
+    """Return a hash of what a model computes, whatever else its file says."""
+    found = hashlib.sha256(_tokens_hash(model.tokenizer).encode() + model.config.model_dump_json().encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        found.update(name.encode() + tensor.numpy().tobytes())
+    return found.hexdigest()
 
 
 def _data_hash(utterances: Sequence[Utterance]) -> str:
@@ -344,25 +421,40 @@ def _stretch(utterance: Utterance) -> str:
     return f"{utterance.start}" + ("" if utterance.channel is None else f"@{utterance.channel}")
 
 
-def _starting_point(
-    request: Request, state: TrainingState | None, run: dict[str, Any]
-) -> tuple[AcousticModel, TrainingState | None]:
-    """Return the model at the start: fresh from the seed, or as it was saved."""
-    if state is None:
-        torch.manual_seed(request.seed)
-        return AcousticModel(request.experiment.model, request.tokenizer).train(), None
+def _fresh_model(request: Request, say: Callable[[str], None]) -> AcousticModel:
+    """Return the model before its first step: drawn from the seed, or with the weights of another."""
+    torch.manual_seed(request.seed)
+    if request.start is None:
+        return AcousticModel(request.experiment.model, request.tokenizer).train()
+    say(f"alphabet: {alphabet_change(request.start.tokenizer, request.tokenizer)}")
+    return with_alphabet(request.start, request.tokenizer, request.experiment.model).train()
+
+
+def _start_of_the_pull(request: Request) -> dict[str, torch.Tensor] | None:
+    """Return the weights that a fine-tuning starts from, made again where it is resumed; None if nothing pulls."""
+    if not request.experiment.finetune.pull:
+        return None
+    return _fresh_model(request, _say_nothing).state_dict()
+
+
+def _resumed_model(request: Request, state: TrainingState, run: dict[str, Any]) -> AcousticModel:
+    """Return the model as it was saved.  Raises: UsageError if it is of another run."""
     different = _differences(state.run, run)
     if different:
         raise UsageError(
             f"{request.out}: --resume continues the same run, but what differs is {different}; undo that or give"
             " another --out"
         )
-    return AcousticModel.load(request.out / "checkpoints" / LAST).train(), state
+    return AcousticModel.load(request.out / "checkpoints" / LAST).train()
 
 
 def _differences(saved: dict[str, Any], now: dict[str, Any]) -> str:
-    names = [name for name in now if name != "config" and saved.get(name) != now[name]]
-    flat_saved, flat_now = _flat(saved.get("config", {})), _flat(now["config"])
+    names = [
+        name for name in sorted(saved.keys() | now.keys()) if name != "config" and saved.get(name) != now.get(name)
+    ]
+    # keys that the version which saved it did not know stand at their defaults
+    flat_saved = _flat(ExperimentConfig().model_dump(mode="json")) | _flat(saved.get("config", {}))
+    flat_now = _flat(now["config"])
     for name in sorted(flat_saved.keys() | flat_now.keys()):
         before, after = flat_saved.get(name), flat_now.get(name)
         if before != after and name not in _MAY_CHANGE:
@@ -394,6 +486,12 @@ def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
     }
 
 
+def _keeps_statistics(request: Request) -> bool:
+    """Return whether the model that the training starts from brings its statistics of the features along."""
+    wanted = request.experiment.model.features.normalization
+    return request.start is not None and request.start.config.features.normalization == wanted
+
+
 def _set_statistics(model: AcousticModel, data: TrainingData) -> None:
     """Give a global or running normaliser the mean and variance of up to an hour of training data."""
     if not model.frontend.normalizer.needs_statistics:
@@ -423,7 +521,9 @@ def _train(
     try:
         with _no_process_left(trainer), _failures_explained(module), monitor.stopping_on_interrupt():
             trainer.fit(module)
+        _leave_the_group()
     except InterruptionError:
+        _leave_the_group()
         if not trainer.is_global_zero:
             raise SystemExit(0) from None  # the first process tells it and ends with the exit code
         cure = "start it again" if request.overfit else "continue with --resume"
@@ -431,6 +531,12 @@ def _train(
         raise KeyboardInterrupt from None
     except SystemExit:  # Lightning's answer to a second Ctrl-C
         raise KeyboardInterrupt from None
+
+
+def _leave_the_group() -> None:
+    """End the connection of the processes: gloo's threads would abort a process that ends while they run."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _trainer(request: Request, monitor: Monitor, module: CtcTraining) -> Trainer:
@@ -467,13 +573,18 @@ def _write_run(request: Request, run: dict[str, Any]) -> None:
 def _described(module: CtcTraining, *, resumed: bool) -> str:
     data, position = module.data, module.position
     millions = sum(parameter.numel() for parameter in module.model.parameters()) / 1e6
-    minutes = float(data.num_samples.sum()) / data.sample_rate / 60
+    minutes = float(data.num_samples[: data.num_new].sum()) / data.sample_rate / 60
     start = "new run"
+    if data.replay_ratio:
+        share = (
+            100 * data.num_samples[data.selected(0)[data.num_new :]].sum() / data.num_samples[data.selected(0)].sum()
+        )
+        start += f", {share:.0f} % of an epoch replayed"
     if resumed:
         start = f"resumed at step {position.step}, epoch {position.epoch} step {position.step_in_epoch}"
     if module.finished:
         start = f"the run had ended after step {position.step}"
-    return f"{len(data)} utterances, {minutes:.1f} min; {millions:.2f} M parameters; {start}"
+    return f"{data.num_new} utterances, {minutes:.1f} min; {millions:.2f} M parameters; {start}"
 
 
 @contextmanager

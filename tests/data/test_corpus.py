@@ -1,6 +1,7 @@
 """Acceptance of a corpus: the same in any lossless form, refused when a sample or a word differs."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,17 @@ def test_a_missing_file_is_told_before_any_is_read(tmp_path: Path, expected: Cor
     unread = Utterance("x", tmp_path / "none.wav", 0.0, 0.5, "x")
     with pytest.raises(DataError, match=re.escape("tiny: 1 audio files, expected 2; get the corpus again")):
         verify("tiny", [unread], expected)
+
+
+def test_what_is_not_known_is_not_compared(tmp_path: Path, expected: CorpusSignature) -> None:
+    utterances = corpus(tmp_path / "x", ".wav", changed=True)
+    verify("tiny", utterances, replace(expected, samples_sha256=None))
+    with pytest.raises(DataError, match="the decoded samples differ"):
+        verify("tiny", utterances, replace(expected, transcripts_sha256=None))
+    (tmp_path / "x" / "one.wav").unlink()
+    verify("tiny", utterances, CorpusSignature(2))  # no file was read
+    with pytest.raises(DataError, match="2 audio files, expected 3"):
+        verify("tiny", utterances, CorpusSignature(3))
 
 
 def test_segments_of_one_file_count_it_once(tmp_path: Path) -> None:

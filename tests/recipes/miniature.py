@@ -15,7 +15,7 @@ def make_yesno(folder: Path, num_files: int = 60) -> Path:
     numbers = random.choice(256, num_files, replace=False)
     for number in numbers:
         bits = f"{number:08b}"
-        waveform = np.concatenate([_word(bit, random, 8000) for bit in bits])
+        waveform = np.concatenate([word(bit, random, 8000) for bit in bits])
         soundfile.write(folder / f"{'_'.join(bits)}.wav", waveform, 8000, subtype="PCM_16")
     return folder
 
@@ -28,10 +28,25 @@ def make_an4(folder: Path, suffix: str = ".flac", num_speakers: int = 10) -> Pat
     return folder
 
 
+FSDD_SPEAKERS = ("george", "jackson", "theo")
+
+
+def make_fsdd(folder: Path, indices: range = range(8)) -> Path:
+    """Return `folder`, laid out as FSDD: digits 0 and 1 by three speakers, at 8 kHz."""
+    (folder / "recordings").mkdir(parents=True)
+    random = np.random.default_rng(2)
+    for digit in "01":
+        for speaker in FSDD_SPEAKERS:
+            for index in indices:
+                path = folder / "recordings" / f"{digit}_{speaker}_{index}.wav"
+                soundfile.write(path, word(digit, random, 8000), 8000, subtype="PCM_16")
+    return folder
+
+
 def an4_samples(name: str) -> np.ndarray:
     """Return the int16 samples of a miniature AN4 utterance, which depend on its name alone."""
     random = np.random.default_rng(list(name.encode()))
-    return (np.concatenate([_word(bit, random, 16000) for bit in "01"]) * 32767).astype(np.int16)
+    return (np.concatenate([word(bit, random, 16000) for bit in "01"]) * 32767).astype(np.int16)
 
 
 def _write_an4_part(folder: Path, part: str, top: str, speakers: list[str], line: str, suffix: str) -> None:
@@ -57,7 +72,7 @@ def _write_audio(path: Path, samples: np.ndarray) -> None:
         soundfile.write(path, samples, 16000)
 
 
-def _word(bit: str, random: np.random.Generator, rate: int) -> np.ndarray:
+def word(bit: str, random: np.random.Generator, rate: int) -> np.ndarray:
     """Return a gliding tone of 0.25 to 0.35 s in faint noise, a pause of 0.2 s after it."""
     low, high = _PITCHES[bit]
     length = int(rate * random.uniform(0.25, 0.35))

@@ -13,8 +13,10 @@ import pytest
 import safetensors.torch
 import torch
 
+from asr.data.loader import TrainingData
 from asr.data.manifest import read_manifest
 from asr.errors import DataError, InputError, MachineError, UsageError
+from asr.model import AcousticModel
 from asr.recognizer import Recognizer
 from asr.store import load
 from asr.training import fit as fitting
@@ -407,11 +409,11 @@ def test_the_state_of_the_fp16_scaler_is_saved_and_restored(run: Run, monkeypatc
 def test_fp16_unscales_before_it_clips(run: Run) -> None:
     """A fused AdamW undoes the loss scale inside its step, after clipping."""
     for precision, fused in (("float32", True), ("bf16", True), ("fp16", False)):
-        module = CtcTraining.__new__(CtcTraining)
         config = experiment(train__precision=precision)
-        torch.nn.Module.__init__(module)
-        module.model = torch.nn.Linear(2, 2)
-        module.train_config, module._saved_optimizer = config.train, {}
+        data = TrainingData(
+            run.corpus.utterances, run.corpus.tokenizer, 8000, config.train.loader, config.augment, seed=1
+        )
+        module = CtcTraining(AcousticModel(config.model, run.corpus.tokenizer), data, config, None)
         assert module.configure_optimizers().defaults["fused"] is fused
 
 
