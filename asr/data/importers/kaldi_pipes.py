@@ -159,7 +159,7 @@ def _run_all(commands: Mapping[str, Sequence[Sequence[str]]], task: Task) -> dic
         except PipeError as error:
             task.problems.add(BAD_AUDIO, name, f"its pipe {error}")
         if task.progress is not None:
-            task.progress(done, len(commands))
+            task.progress(done, len(commands), 0.0)
     return files
 
 
