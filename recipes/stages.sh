@@ -35,7 +35,8 @@ usage() {
     [[ -z $page ]] || source="get it by hand here: $page"
     printf 'usage: recipes/%s/run.sh [OPTIONS] [key.path=value ...]\n\n' "$recipe"
     printf '  %-15s %s\n' --corpus\ DIR "the corpus ($source)" \
-        --out\ DIR "the run folder (default: runs/$recipe)" --seed\ N "of the training (default: 1)" \
+        --out\ DIR "the run folder (default: runs/$recipe${extra[language]:+-LANGUAGE})" \
+        --seed\ N "of the training (default: 1)" \
         --device\ DEVICE "cpu or cuda, to train and decode on (default: cpu)" \
         --start\ STAGE "the first stage to do; those before it must be up to date" \
         --stop\ STAGE "the last stage to do" "STAGE" "${stages[*]}"
@@ -55,7 +56,7 @@ recipe() { # NAME ARGUMENTS...
     [[ -n $corpus || -z $page ]] || fail 2 "--corpus is missing; no program can download it: get it by hand here: $page"
     [[ -n $corpus ]] || download=(--download)
     corpus=$(absolute "${corpus:-$root/downloads/$recipe}")
-    out=$(absolute "${out:-$root/runs/$recipe}")
+    out=$(absolute "${out:-$root/runs/$recipe${extra[language]:+-${extra[language]}}}")
     unheard=$out/data/valid.jsonl
     [[ -z ${extra[train]-} ]] || train_or_all
     [[ ${extra[from]-nothing} == nothing ]] || from=$(start_model "${extra[from]}")

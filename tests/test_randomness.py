@@ -4,8 +4,9 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
-from asr.randomness import step_seed, stream, utterance_seed
+from asr.randomness import Streams, step_seed, stream, utterance_seed, utterance_seeds
 
 
 def test_golden_seeds() -> None:
@@ -53,3 +54,23 @@ def test_no_global_generator_is_touched() -> None:
     before = np.random.get_state()[1].copy()
     stream(1, "x").random(10)
     assert np.array_equal(before, np.random.get_state()[1])
+
+
+def test_seeds_of_many_are_those_of_each() -> None:
+    names = ["a", "é", "a\udcff", "1034-121119-0005", *map(str, range(100))]
+    for seed, epoch, view in ((0, 0, 0), (3, 11, 1), (2**63 - 1, 5, 0)):
+        many = utterance_seeds(seed, epoch, names, view)
+        assert many.dtype == np.int64
+        assert many.tolist() == [utterance_seed(seed, epoch, name, view) for name in names]
+
+
+@pytest.mark.parametrize("high", [1, 2, 3, 7, 280_000, 3 << 30, 2**32 - 1])
+def test_streams_of_many_seeds_are_those_of_each(high: int) -> None:
+    """3 << 30 throws every fourth draw away, so that rows fall out of step with each other."""
+    seeds = utterance_seeds(1, 2, map(str, range(300)))
+    many, each = Streams(seeds, "joining"), [stream(int(seed), "joining") for seed in seeds]
+    rows = np.arange(300)
+    for turn in range(9):
+        assert many.random(rows).tolist() == [each[row].random() for row in rows]
+        assert many.integers(rows, high).tolist() == [int(each[row].integers(high)) for row in rows], turn
+        rows = rows[turn % 2 :: 1 + turn % 2]

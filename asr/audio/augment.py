@@ -9,17 +9,19 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pydantic
+from numpy.typing import NDArray
 from pydantic import Field
 
 from asr.audio.files import read_audio
 from asr.audio.resample import Waveform, num_output, resample
 from asr.config import Config
 from asr.errors import DataError, UsageError
-from asr.randomness import stream
+from asr.randomness import Streams, stream
 
 _MAX_DENOMINATOR = 20
 _NOISE_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".sph"})
@@ -112,6 +114,7 @@ class NoiseFolder:
         return waveform
 
 
+@lru_cache
 def speed_ratio(factor: float) -> Fraction:
     """Return a speed factor as a ratio of small integers.  Raises: UsageError if it is none or outside [0.5, 2]."""
     ratio = Fraction(factor).limit_denominator(_MAX_DENOMINATOR) if math.isfinite(factor) else Fraction(0)
@@ -135,6 +138,23 @@ def perturbed_samples(num_samples: int, factor: float) -> int:
     """Return the exact number of samples that `num_samples` become at speed `factor` (ceil(num_samples / factor))."""
     ratio = speed_ratio(factor)
     return num_output(num_samples, ratio.numerator, ratio.denominator)
+
+
+def drawn_samples(
+    num_samples: NDArray[np.int64], seeds: NDArray[np.int64], config: WaveformAugmentConfig
+) -> NDArray[np.int64]:
+    """Return the samples that many waveforms become at the speeds that their seeds draw; all (waveforms,) int64.
+
+    The same as `perturbed_samples` at the `speed_factor` of each.
+    """
+    if not config.speed_factors:
+        return num_samples
+    ratios = [speed_ratio(factor) for factor in config.speed_factors]
+    chosen = Streams(seeds, "speed").integers(np.arange(len(seeds)), len(ratios))
+    source = np.array([ratio.numerator for ratio in ratios])[chosen]
+    target = np.array([ratio.denominator for ratio in ratios])[chosen]
+    samples: NDArray[np.int64] = -(-num_samples * target // source)
+    return samples
 
 
 def perturb_speed(waveform: Waveform, factor: float) -> Waveform:

@@ -153,6 +153,17 @@ def write_audio(path: str | Path, waveform: Waveform, sample_rate: int) -> None:
     suffix = Path(path).suffix.lower()
     if suffix not in _WRITTEN:
         raise UsageError(f"{path}: cannot write '{suffix}' audio; use one of {', '.join(_WRITTEN)}")
+    encoded = encode_audio(waveform, sample_rate, suffix, name=path)
+    with replacing(path) as temporary:
+        temporary.write_bytes(encoded)
+
+
+def encode_audio(waveform: Waveform, sample_rate: int, suffix: str, *, name: str | Path) -> bytes:
+    """Return the bytes of an audio file as `write_audio` writes it.
+
+    Args: suffix: a known one; name: of the file, for the message.
+    Raises: UsageError for a rate or a number of channels that the coding has not.
+    """
     container, coding = _WRITTEN[suffix]
     samples = np.asarray(waveform, np.float32)
     data: NDArray[np.float32] | NDArray[np.int16] = samples
@@ -167,10 +178,29 @@ def write_audio(path: str | Path, waveform: Waveform, sample_rate: int) -> None:
     except soundfile.LibsndfileError as error:
         problem = _one_line(error.error_string)
         raise UsageError(
-            f"{path}: cannot write {channels} channels at {sample_rate} Hz as {coding}: {problem}"
+            f"{name}: cannot write {channels} channels at {sample_rate} Hz as {coding}: {problem}"
         ) from None
-    with replacing(path) as temporary:
-        temporary.write_bytes(encoded.getvalue())
+    return encoded.getvalue()
+
+
+def decode_flac(data: bytes, *, name: str) -> tuple[Waveform, int]:
+    """Return (waveform (S,) float32, its sample rate) of the bytes of a FLAC file of one channel.
+
+    Args: name: where they come from, for the message.
+    Raises: DataError if they are something else, truncated or damaged.
+    """
+    try:
+        with soundfile.SoundFile(io.BytesIO(data)) as file:
+            if (file.format, file.channels) != ("FLAC", 1):
+                raise DataError(f"{name}: {file.format} of {file.channels} channels where FLAC of one is expected")
+            declared = file.frames
+            waveform: Waveform = file.read(dtype="float32")
+            rate = file.samplerate
+    except soundfile.LibsndfileError as error:
+        raise DataError(f"{name}: damaged audio ({_one_line(error.error_string)}); get the file again") from None
+    if len(waveform) != declared:
+        raise DataError(f"{name}: truncated: {len(waveform)} of {declared} samples; get the file again")
+    return waveform, rate
 
 
 class _Sequential(soundfile.SoundFile):  # type: ignore[misc]

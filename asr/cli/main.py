@@ -35,6 +35,7 @@ COMMANDS = {
     "export": "write a manifest as the utterance list of another program",
     "check": "report everything wrong in manifests and their audio, and write cleaned ones",
     "tokens": "make the tokens of a model from the texts of manifests",
+    "shard": "put a manifest and its audio into tar shards to train on",
     "augment": "write augmented audio to disk, to listen to",
     "train": "train a model, or fine-tune one",
     "curve": "train on growing parts of the data, and say what more of it would bring",

@@ -1,21 +1,28 @@
 """The command line of `recipes/CORPUS/prepare.py`: the same for every published corpus."""
 
 import argparse
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Protocol
 
 from asr.cli.main import Parser, guarded
 from asr.cli.notes import log_on_stderr
 from asr.cli.progress import progress_bar
-from asr.data.published import CorpusInParts, PublishedCorpus
+from asr.data.debian import DebianCorpus, Selection
 from asr.errors import EXIT_DONE
 
-Published = PublishedCorpus | CorpusInParts
+
+class Fetchable(Protocol):
+    """A corpus that can be downloaded."""
+
+    def fetch(self, folder: Path, progress: Callable[[int, int | None], None] | None = None) -> Path:
+        """Return `folder`, filled with the corpus unless it is there."""
 
 
 def prepare_command(
     recipe: str,
-    corpus: Published | Callable[[argparse.Namespace], Published] | None,
+    corpus: Fetchable | Callable[[argparse.Namespace], Fetchable] | None,
     prepare: Callable[[argparse.Namespace], None],
     add_arguments: Callable[[argparse.ArgumentParser], None] | None = None,
 ) -> int:
@@ -54,3 +61,40 @@ def prepare_command(
         return EXIT_DONE
 
     return guarded(label, work)
+
+
+def languages_command(
+    recipe: str,
+    corpus: DebianCorpus,
+    languages: Iterable[str],
+    prepare: Callable[[Path, Path, Selection], str],
+) -> int:
+    """Do the same for one language of a corpus in Debian's archive, and print what `prepare` says.
+
+    Args: prepare: is given the folder of the corpus, that of the manifests, and what to prepare.
+    """
+
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--language", choices=tuple(languages), required=True, help="of the recordings")
+        parser.add_argument(
+            "--train-minutes", type=_minutes, default="all", metavar="N", help="how much to train on (default: all)"
+        )
+
+    def work(args: argparse.Namespace) -> None:
+        selection = Selection(args.language, args.train_minutes, accept=args.accept == "published")
+        print(prepare(args.corpus, args.out, selection))
+
+    return prepare_command(recipe, corpus, work, add_arguments)
+
+
+def _minutes(value: str) -> float:
+    """Return a number of minutes above 0, or infinity for "all"; for argparse, which shows what is wrong."""
+    if value == "all":
+        return math.inf
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number of minutes above 0, or 'all', got '{value}'")
+    return number

@@ -22,7 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `asr train`."""
     parser.add_argument("config", type=Path, metavar="CONFIG.yaml", help="model, augmentation and training")
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="values that replace those in the file")
-    parser.add_argument("--train", required=True, type=Path, metavar="MANIFEST", help="utterances to train on")
+    parser.add_argument(
+        "--train",
+        required=True,
+        metavar="MANIFEST|SHARDS",
+        help="utterances to train on: a .jsonl, or a folder or URL of shards",
+    )
     parser.add_argument("--valid", type=Path, metavar="MANIFEST", help="held-out utterances to validate on")
     parser.add_argument("--tokens", type=Path, metavar="tokens.json", help="made by asr tokens (with --from: its own)")
     parser.add_argument(
@@ -46,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
     from asr.cli.notes import log_on_stderr
     from asr.cli.progress import progress_bar
     from asr.data.manifest import read_manifest
+    from asr.data.shard_reader import is_shards, read_index
     from asr.training.fit import Request, fit, is_first_process
 
     if args.resume and args.overfit:
@@ -55,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         experiment=experiment,
         tokenizer=tokenizer,
         start=start,
-        train=read_manifest(args.train),
+        train=read_index(args.train) if is_shards(args.train) else read_manifest(args.train),
         valid=read_manifest(args.valid) if args.valid else [],
         out=args.out,
         seed=args.seed,
@@ -100,6 +106,7 @@ def _overfit_result(outcome: "Outcome") -> int:
 
 def _write_receipt(args: argparse.Namespace, request: "Request", outcome: "Outcome", wall_seconds: float) -> None:
     from asr import receipts
+    from asr.data.shard_index import ShardIndex
     from asr.training.fit import overfit_folder
 
     folder = overfit_folder(args.out) if args.overfit else args.out
@@ -113,7 +120,13 @@ def _write_receipt(args: argparse.Namespace, request: "Request", outcome: "Outco
         result |= {"valid_wer": round(outcome.validation.wer, 3), "valid_cer": round(outcome.validation.cer, 3)}
     tuning = request.experiment.finetune
     others = [Path(path) for path in (tuning.replay.manifest, tuning.guard) if path]
-    manifests = [args.train, *([args.valid] if args.valid else []), *others]
+    manifests = [*([args.valid] if args.valid else []), *others]
+    if not isinstance(request.train, ShardIndex):
+        manifests = [args.train, *manifests]
+        audio_seconds = sum(utterance.duration for utterance in request.train)
+    else:
+        audio_seconds = request.train.audio_seconds
+        result["shards_sha256"] = request.train.sha256
     collected = receipts.collect(
         args.command_line,
         config=request.experiment,
@@ -121,7 +134,7 @@ def _write_receipt(args: argparse.Namespace, request: "Request", outcome: "Outco
         inputs=[args.config, *_started_from(args), *manifests],
         result=result,
         utterances=len(request.train),
-        audio_seconds=sum(utterance.duration for utterance in request.train),
+        audio_seconds=audio_seconds,
         audio_seconds_seen=outcome.audio_seconds,
         wall_seconds=max(wall_seconds, outcome.wall_seconds),
     )

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from lzma import LZMAError
 from pathlib import Path, PurePosixPath
-from typing import IO, BinaryIO
+from typing import IO, BinaryIO, Protocol, cast
 from urllib.parse import urlsplit
 
 from asr.errors import DataError, MachineError, UsageError, writing
@@ -54,6 +54,13 @@ class ExtractLimits:
 
     max_files: int = 1_000_000
     max_bytes: int = 500 << 30
+
+
+class Readable(Protocol):
+    """What a tar archive can be read from, once, from its start."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to `size` bytes, none at the end."""
 
 
 class _RetryError(Exception):
@@ -118,13 +125,16 @@ def extract_tar(
     folder: str | Path,
     *,
     limits: ExtractLimits | None = None,
+    source: Readable | None = None,
     wanted: Callable[[str], bool] | None = None,
 ) -> Path:
     """Return `folder`, made from a tar archive (plain, gzip, bzip2 or xz): all of it, or nothing.
 
     Only files and folders are unpacked, with fresh permissions.  Nothing is run, linked or written outside.
 
-    Args: wanted: whether to unpack the member of this path ("wav/a.wav"); the others, links too, are passed over.
+    Args:
+        source: where to read the archive, if not from a file of its own; `archive` then names it in messages.
+        wanted: whether to unpack the file of this path ("usr/share/..."); the others are passed over.
     Raises: DataError for an archive that is damaged, too large, or holds links, devices or paths that lead
         outside; DataError if `folder` exists; MachineError if it cannot be written.
     """
@@ -135,7 +145,7 @@ def extract_tar(
     try:
         with writing(folder):
             temporary.mkdir(parents=True)
-        _extract_members(_members(Path(archive), wanted), Path(archive), temporary, limits)
+        _extract_members(_members(Path(archive), source, wanted), Path(archive), temporary, limits)
         with writing(folder):
             os.replace(temporary, folder)
     finally:
@@ -361,9 +371,9 @@ def _extract_members(members: Iterator[_Member], archive: Path, folder: Path, li
         _copy_member(archive, member, source, path)
 
 
-def _members(archive: Path, wanted: Callable[[str], bool] | None) -> Iterator[_Member]:
+def _members(archive: Path, source: Readable | None, wanted: Callable[[str], bool] | None) -> Iterator[_Member]:
     """Yield (member, its body or None).  Raises: DataError for a damaged archive."""
-    with _reading(archive), tarfile.open(archive, "r:*") as tar:
+    with _reading(archive), _opened(archive, source) as tar:
         for member in tar:
             if wanted is not None and not wanted(str(_path_inside(archive, member))):
                 continue
@@ -371,6 +381,12 @@ def _members(archive: Path, wanted: Callable[[str], bool] | None) -> Iterator[_M
                 kind = "a link" if member.issym() or member.islnk() else "a device or another special file"
                 raise DataError(f"{archive}: '{member.name}' is {kind}, refused; get the archive again")
             yield member, tar.extractfile(member) if member.isreg() else None
+
+
+def _opened(archive: Path, source: Readable | None) -> tarfile.TarFile:
+    if source is None:
+        return tarfile.open(archive, "r:*")
+    return tarfile.open(mode="r|*", fileobj=cast(IO[bytes], source))  # reads, and never seeks
 
 
 @contextlib.contextmanager

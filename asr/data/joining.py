@@ -1,10 +1,11 @@
 """Joined utterances: others follow one in training, so that a network meets longer input than the corpus has."""
 
+import numpy as np
 from pydantic import Field
 
 from asr.config import Config
 from asr.data.plan import Indices
-from asr.randomness import stream
+from asr.randomness import Streams
 
 
 class JoiningConfig(Config):
@@ -16,19 +17,26 @@ class JoiningConfig(Config):
     max_seconds: float = Field(20.0, gt=0, description="length beyond which nothing more is joined, seconds")
 
 
-def followers(seed: int, index: int, num_samples: Indices, config: JoiningConfig, sample_rate: int) -> list[int]:
-    """Return the utterances that follow utterance `index`, in order; pure, so that a batch plan can count them.
+def join(
+    seeds: Indices, num_samples: Indices, config: JoiningConfig, sample_rate: int
+) -> tuple[Indices, dict[int, list[int]]]:
+    """Return (samples of each utterance with those that follow it, {utterance: those that follow it, in order}).
 
-    Args: seed: of the utterance in its epoch; num_samples (utterances,) int64, after speed perturbation.
+    Pure, so that a batch plan can count them.
+
+    Args: seeds (utterances,) in their epoch; num_samples (utterances,) int64, after speed perturbation.
     """
+    found: dict[int, list[int]] = {}
     if config.probability == 0:
-        return []
-    room = int(config.max_seconds * sample_rate) - int(num_samples[index])
-    draw, found = stream(seed, "joining"), []
-    while draw.random() < config.probability:
-        other = int(draw.integers(len(num_samples)))
-        room -= int(num_samples[other])
-        if room < 0:
-            break
-        found.append(other)
-    return found
+        return num_samples, found
+    room = int(config.max_seconds * sample_rate) - num_samples
+    joined, draw, rows = num_samples.copy(), Streams(seeds, "joining"), np.arange(len(seeds))
+    while len(rows := rows[draw.random(rows) < config.probability]):
+        others = draw.integers(rows, len(num_samples))
+        room[rows] -= num_samples[others]
+        fits = room[rows] >= 0
+        rows, others = rows[fits], others[fits]
+        joined[rows] += num_samples[others]
+        for row, other in zip(rows.tolist(), others.tolist(), strict=True):
+            found.setdefault(row, []).append(other)
+    return joined, found

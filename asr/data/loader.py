@@ -1,9 +1,10 @@
 """Batches of waveforms for training: read, perturbed and padded, the same for any number of worker processes."""
 
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -12,18 +13,19 @@ from pydantic import Field
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from asr.audio.augment import NoiseFolder, WaveformAugmentConfig, augment_waveform, perturbed_samples, speed_factor
+from asr.audio.augment import NoiseFolder, WaveformAugmentConfig, augment_waveform
 from asr.config import Config
-from asr.data.joining import JoiningConfig, followers
+from asr.data.joining import JoiningConfig
 from asr.data.manifest import Utterance
-from asr.data.plan import Indices, heaviest, plan_epoch, split_batch
+from asr.data.plan import Indices
 from asr.data.reading import read_utterance
+from asr.data.steps import Part, Parts, StepPlan, StepPlanner, heaviest_parts
 from asr.errors import DataError, InputError
 from asr.features.mixing import MixingConfig, Partners
 from asr.features.specaugment import SpecAugmentConfig
-from asr.randomness import stream, utterance_seed
+from asr.randomness import stream, utterance_seed, utterance_seeds
 from asr.text.tokenizer import Tokenizer
-from asr.units import samples_from_seconds
+from asr.units import Seconds, samples_from_seconds
 
 Waveform = NDArray[np.float32]
 
@@ -49,6 +51,8 @@ class LoaderConfig(Config):
     shortest_first: bool = Field(True, description="the first epoch runs from short to long")
     workers: int = Field(1, ge=0, le=256, description="processes that read and perturb audio; 0 = none")
     cache_mb: int = Field(1024, ge=0, description="keep decoded audio in memory if all of it fits, MiB")
+    group_shards: int = Field(4, ge=1, description="shards read together: each batch is of one such group")
+    shard_cache_mb: int = Field(0, ge=0, description="fetched shards kept in TMPDIR beside those in use, MiB")
 
 
 @dataclass(frozen=True)
@@ -112,21 +116,11 @@ class Replay:
     ratio: float
 
 
-@dataclass(frozen=True)
-class _Part:
-    """What a worker needs to make one batch: for each row an utterance and those that follow it."""
-
-    chains: tuple[tuple[int, ...], ...]
-    epoch: int
-    step: int
-    part: int
-    global_count: int
-    global_samples: int
-
-    @property
-    def rows(self) -> Indices:
-        """The utterance that each row starts with, and draws from."""
-        return np.array([chain[0] for chain in self.chains], dtype=np.int64)
+def planner(loader: LoaderConfig, augment: AugmentConfig, sample_rate: int) -> StepPlanner:
+    """Return what plans the steps of an epoch, as configured."""
+    return StepPlanner(
+        sample_rate, loader.batch_seconds, loader.shortest_first, waveform=augment.waveform, joining=augment.joining
+    )
 
 
 class TrainingData(Dataset[Batch]):
@@ -151,13 +145,18 @@ class TrainingData(Dataset[Batch]):
         self.utterances = [*utterances, *(replay.utterances if replay else ())]
         self.sample_rate = sample_rate
         self.loader, self.augment, self.seed, self.views = loader, augment, seed, views
-        self.targets = [token_ids(tokenizer, utterance) for utterance in self.utterances]
         self._tokenizer = tokenizer
-        lengths = [samples_from_seconds(utterance.duration, sample_rate) for utterance in self.utterances]
-        self.num_samples = np.array(lengths, dtype=np.int64)
+        self._planner = planner(loader, augment, sample_rate)
+        lengths = (samples_from_seconds(utterance.duration, sample_rate) for utterance in self.utterances)
+        self.num_samples = np.fromiter(lengths, np.int64, len(self.utterances))
         folder = augment.waveform.noise_folder
         self.noise = NoiseFolder(Path(folder), sample_rate) if folder else None
         self._cache: dict[int, Waveform] = {}
+
+    @property
+    def audio_seconds(self) -> Seconds:
+        """All audio that is not replayed, as recorded."""
+        return int(self.num_samples[: self.num_new].sum()) / self.sample_rate
 
     def fill_cache(self) -> None:
         """Decode all audio into memory if it fits `cache_mb`; workers started later share it."""
@@ -182,51 +181,34 @@ class TrainingData(Dataset[Batch]):
 
     def planned_samples(self, epoch: int) -> Indices:
         """Return each utterance's samples in an epoch, with those that follow it, after their speed perturbation."""
-        return self._joined_samples(self._perturbed_samples(epoch), epoch)
+        return self._steps(epoch).num_samples
 
     def plan(self, epoch: int) -> list[Indices]:
         """Return the global batches of an epoch."""
-        return self._plan(self.planned_samples(epoch), epoch)
+        return self._steps(epoch).batches
 
-    def parts(self, epoch: int, *, rank: int, ranks: int, first_step: int = 0) -> list[_Part]:
+    def parts(self, epoch: int, *, rank: int, ranks: int, first_step: int = 0) -> list[Part]:
         """Return what one rank works through in an epoch: `accumulate` parts for each step from `first_step`."""
-        alone = self._perturbed_samples(epoch)
-        num_samples = self._joined_samples(alone, epoch)
-        mine = range(rank * self.loader.accumulate, (rank + 1) * self.loader.accumulate)
-        parts = []
-        for step, batch in enumerate(self._plan(num_samples, epoch)):
-            if step >= first_step:
-                pieces = split_batch(batch, num_samples, ranks * self.loader.accumulate)
-                samples = int(num_samples[batch].sum())
-                for piece in mine:
-                    chains = tuple(self._chain(int(index), epoch, alone) for index in pieces[piece])
-                    parts.append(_Part(chains, epoch, step, piece, len(batch), samples))
-        return parts
+        accumulate = self.loader.accumulate
+        return list(self._steps(epoch).parts(rank=rank, ranks=ranks, accumulate=accumulate, skip=first_step))
 
     def labels(self, chain: Sequence[int]) -> Indices:
-        """Return the token ids (U) of an utterance and those that follow it."""
-        if len(chain) == 1:
-            return self.targets[chain[0]]
-        between = " " if self._tokenizer.has_space else ""
-        text = between.join(self.utterances[index].text or "" for index in chain)
-        return np.array(self._tokenizer.encode(text), dtype=np.int64)
+        """Return the token ids (U) of an utterance and those that follow it.  Raises: DataError naming it."""
+        first, *others = (self.utterances[index] for index in chain)
+        text = joined_text(self._tokenizer, [first.text, *(other.text for other in others)])
+        return token_ids(self._tokenizer, replace(first, text=text))
 
-    def each_alone(self, epoch: int) -> list[_Part]:
+    def each_alone(self, epoch: int) -> list[Part]:
         """Return every utterance of an epoch, in order, as a batch of its own."""
-        alone = self._perturbed_samples(epoch)
-        chains = [self._chain(index, epoch, alone) for index in range(len(alone))]
-        return [_Part((chain,), epoch, 0, 0, 1, int(alone[list(chain)].sum())) for chain in chains]
+        return self._steps(epoch).each_alone()
 
     def heaviest(self, *, rank: int, ranks: int) -> Iterator[Batch]:
         """Yield a rank's batches of the first epochs that need the most memory, to be tried before step 1."""
-        epochs = range(_TRIED_EPOCHS)
-        parts = [part for epoch in epochs for part in self.parts(epoch, rank=rank, ranks=ranks) if part.chains]
-        if parts:
-            num_samples = np.concatenate([self.planned_samples(epoch) for epoch in epochs])
-            for index in heaviest([part.rows + part.epoch * len(self) for part in parts], num_samples):
-                yield self[parts[index]]
+        plans = map(self._steps, range(_TRIED_EPOCHS))
+        for part in heaviest_parts(plans, rank=rank, ranks=ranks, accumulate=self.loader.accumulate):
+            yield self[part]
 
-    def loader_for(self, parts: Sequence[_Part], *, pin: bool = False) -> "DataLoader[Batch | InputError]":
+    def loader_for(self, parts: Parts, *, pin: bool = False) -> "DataLoader[Batch | InputError]":
         """Return a loader that yields the batches of `parts` in order, ahead of time if there are workers.
 
         An utterance that cannot be read gives its error in place of the batch: an error that crosses from a
@@ -234,75 +216,33 @@ class TrainingData(Dataset[Batch]):
 
         Args: pin: put batches in page-locked memory, for a GPU.
         """
-        workers = self.loader.workers
-        return DataLoader(
-            _Answers(self),
-            batch_size=None,
-            sampler=parts,  # a sequence of parts serves as indices
-            num_workers=workers,
-            prefetch_factor=4 if workers else None,
-            multiprocessing_context="fork" if workers else None,
-            pin_memory=pin,
-            worker_init_fn=_leave_signals_to_the_trainer,
-        )
+        return batch_loader(self, parts, self.loader.workers, pin=pin)
 
     def __len__(self) -> int:
         return len(self.utterances)
 
-    def __getitem__(self, part: _Part) -> Batch:
+    def __getitem__(self, part: Part) -> Batch:
         """Return the batch of a part; an empty part gives a batch of no utterances."""
         waveforms = [np.concatenate([self._waveform(index, part.epoch) for index in chain]) for chain in part.chains]
-        targets = [self.labels(chain) for chain in part.chains]
-        padded, lengths = _padded(waveforms, np.float32)
-        padded_targets, target_lengths = _padded(targets, np.int64)
         seeds = [[self._seed(index, part.epoch, view) for view in range(self.views)] for index in part.rows]
-        return Batch(
+        return make_batch(
+            part,
             ids=["+".join(self.utterances[index].id for index in chain) for chain in part.chains],
-            waveform=padded,
-            lengths=lengths,
-            targets=padded_targets,
-            target_lengths=target_lengths,
+            waveforms=waveforms,
+            targets=[self.labels(chain) for chain in part.chains],
             seeds=torch.tensor(seeds, dtype=torch.int64).view(len(seeds), self.views),
             partners=self._partners(part),
-            global_count=part.global_count,
-            global_seconds=part.global_samples / self.sample_rate,
-            position=(part.epoch, part.step, part.part),
+            sample_rate=self.sample_rate,
         )
 
-    def _plan(self, num_samples: Indices, epoch: int) -> list[Indices]:
-        chosen = self.selected(epoch)
-        batches = plan_epoch(
-            num_samples[chosen],
-            batch_samples=int(self.loader.batch_seconds * self.sample_rate),
-            seed=self.seed,
-            epoch=epoch,
-            shortest_first=self.loader.shortest_first,
+    def _steps(self, epoch: int) -> StepPlan:
+        seeds = utterance_seeds(self.seed, epoch, (utterance.id for utterance in self.utterances))
+        return self._planner.plan(
+            np.arange(len(self)), seeds, self.num_samples, chosen=self.selected(epoch), seed=self.seed, epoch=epoch
         )
-        return [chosen[batch] for batch in batches]
 
     def _seed(self, index: int, epoch: int, view: int = 0) -> int:
         return utterance_seed(self.seed, epoch, self.utterances[index].id, view)
-
-    def _perturbed_samples(self, epoch: int) -> Indices:
-        """Return each utterance's own samples in an epoch, after its speed perturbation."""
-        config = self.augment.waveform
-        if not config.speed_factors:
-            return self.num_samples
-        factors = [speed_factor(self._seed(index, epoch), config) for index in range(len(self.utterances))]
-        planned = [perturbed_samples(int(n), f) for n, f in zip(self.num_samples, factors, strict=True)]
-        return np.array(planned, dtype=np.int64)
-
-    def _joined_samples(self, alone: Indices, epoch: int) -> Indices:
-        """Return each utterance's samples with those that follow it.  Args: alone: samples of each, perturbed."""
-        if not self.augment.joining.probability:
-            return alone
-        chains = (self._chain(index, epoch, alone) for index in range(len(alone)))
-        return np.array([alone[list(chain)].sum() for chain in chains], dtype=np.int64)
-
-    def _chain(self, index: int, epoch: int, alone: Indices) -> tuple[int, ...]:
-        """Return an utterance and those that follow it.  Args: alone: samples of each, perturbed."""
-        seed = self._seed(index, epoch)
-        return (index, *followers(seed, index, alone, self.augment.joining, self.sample_rate))
 
     def _read(self, index: int) -> Waveform:
         return read_utterance(self.utterances[index], self.sample_rate)
@@ -314,31 +254,115 @@ class TrainingData(Dataset[Batch]):
         seed = self._seed(index, epoch)
         return augment_waveform(self._clean(index), seed, self.augment.waveform, self.noise)
 
-    def _partners(self, part: _Part) -> Partners | None:
+    def _partners(self, part: Part) -> Partners | None:
         """Draw which rows get a partner, and whom: any utterance of the training set."""
-        probability = self.augment.mixing.probability
-        if probability == 0:
+        if self.augment.mixing.probability == 0:
             return None
-        rows, waveforms = [], []
-        for row, index in enumerate(part.rows):
-            draw = stream(self._seed(index, part.epoch), "mixing")
-            if draw.random() < probability:
-                rows.append(row)
-                waveforms.append(self._clean(int(draw.integers(len(self.utterances)))))
-        padded, lengths = _padded(waveforms, np.float32)
-        return Partners(torch.tensor(rows, dtype=torch.int64), padded, lengths)
+        seeds = [self._seed(index, part.epoch) for index in part.rows]
+        drawn = drawn_partners(seeds, self.augment.mixing.probability, len(self.utterances))
+        return make_partners({row: self._clean(index) for row, index in drawn.items()})
+
+
+class BatchSource(Protocol):
+    """What a training reads: the utterances of a manifest, or of shards.
+
+    Attributes:
+        sample_rate: of the waveforms, Hz; seed: of all that is drawn.
+        num_new: utterances that every epoch goes through.
+    """
+
+    sample_rate: int
+    seed: int
+    num_new: int
+
+    @property
+    def audio_seconds(self) -> Seconds:
+        """All audio, as recorded."""
+
+    def parts(self, epoch: int, *, rank: int, ranks: int, first_step: int = 0) -> Parts:
+        """Return what one rank works through in an epoch: `accumulate` parts for each step from `first_step`."""
+
+    def heaviest(self, *, rank: int, ranks: int) -> Iterator[Batch]:
+        """Yield a rank's batches that need the most memory, to be tried before step 1."""
+
+    def loader_for(self, parts: Parts, *, pin: bool = False) -> "DataLoader[Batch | InputError]":
+        """Return a loader that yields the batches of `parts` in order, or the error in place of one."""
+
+    def waveforms(self) -> Iterator[Waveform]:
+        """Yield the waveform of each utterance, as recorded."""
+
+    def labels(self, chain: Sequence[int]) -> Indices:
+        """Return the token ids (U) of an utterance and those that follow it."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: Part) -> Batch: ...
+
+
+def batch_loader(data: Dataset[Batch], parts: Parts, workers: int, *, pin: bool) -> "DataLoader[Batch | InputError]":
+    """Return what `BatchSource.loader_for` returns, with so many worker processes."""
+    return DataLoader(
+        _Answers(data),
+        batch_size=None,
+        sampler=parts,  # parts serve as indices
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        multiprocessing_context="fork" if workers else None,
+        pin_memory=pin,
+        worker_init_fn=_leave_signals_to_the_trainer,
+    )
+
+
+def make_batch(
+    part: Part,
+    *,
+    ids: list[str],
+    waveforms: Sequence[Waveform],
+    targets: Sequence[Indices],
+    seeds: Tensor,
+    partners: Partners | None,
+    sample_rate: int,
+) -> Batch:
+    """Return the batch of a part from what was read and drawn for its rows."""
+    padded, lengths = _padded(waveforms, np.float32)
+    padded_targets, target_lengths = _padded(targets, np.int64)
+    return Batch(
+        ids=ids,
+        waveform=padded,
+        lengths=lengths,
+        targets=padded_targets,
+        target_lengths=target_lengths,
+        seeds=seeds,
+        partners=partners,
+        global_count=part.global_count,
+        global_seconds=part.global_samples / sample_rate,
+        position=(part.epoch, part.step, part.part),
+    )
+
+
+def drawn_partners(seeds: Sequence[int], probability: float, count: int) -> dict[int, int]:
+    """Return {row: which of `count` utterances is mixed into it} for the rows that get a partner."""
+    drawn = {}
+    for row, seed in enumerate(seeds):
+        draw = stream(seed, "mixing")
+        if draw.random() < probability:
+            drawn[row] = int(draw.integers(count))
+    return drawn
+
+
+def make_partners(waveforms: Mapping[int, Waveform]) -> Partners:
+    """Return the partners of a batch.  Args: waveforms: of each row's partner."""
+    padded, lengths = _padded(list(waveforms.values()), np.float32)
+    return Partners(torch.tensor(list(waveforms), dtype=torch.int64), padded, lengths)
 
 
 class _Answers(Dataset["Batch | InputError"]):
     """Batches, or the errors that stood in the way of making them."""
 
-    def __init__(self, data: TrainingData) -> None:
+    def __init__(self, data: Dataset[Batch]) -> None:
         self.data = data
 
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def __getitem__(self, part: _Part) -> Batch | InputError:
+    def __getitem__(self, part: Part) -> Batch | InputError:
         try:
             return self.data[part]
         except InputError as error:
@@ -349,6 +373,11 @@ def _leave_signals_to_the_trainer(worker: int) -> None:
     """A worker inherits the trainer's handlers: Ctrl-C is the trainer's affair, SIGTERM is how it ends a worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def joined_text(tokenizer: Tokenizer, texts: Sequence[str | None]) -> str:
+    """Return the text of an utterance and those that follow it."""
+    return (" " if tokenizer.has_space else "").join(text or "" for text in texts)
 
 
 def token_ids(tokenizer: Tokenizer, utterance: Utterance) -> Indices:

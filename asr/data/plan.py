@@ -1,5 +1,6 @@
 """The batch plan of an epoch: which utterances make each step, from (seed, epoch) and nothing else."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 
 import numpy as np
@@ -36,28 +37,54 @@ def plan_epoch(
 
 def _cut(order: Indices, num_samples: Indices, batch_samples: int) -> list[Indices]:
     """Cut an order into runs of at most `batch_samples` in total."""
-    ends = np.cumsum(num_samples[order])
+    ends = np.cumsum(num_samples[order]).tolist()
     batches, start, before = [], 0, 0
     while start < len(order):
-        stop = max(start + 1, int(np.searchsorted(ends, before + batch_samples, side="right")))
+        stop = max(start + 1, bisect_right(ends, before + batch_samples, lo=start))
         batches.append(order[start:stop])
-        start, before = stop, int(ends[stop - 1])
+        start, before = stop, ends[stop - 1]
     return batches
 
 
-def split_batch(batch: Indices, num_samples: Indices, parts: int) -> list[Indices]:
-    """Return a global batch cut into exactly `parts` pieces of similar length and cost; some may be empty.
+def split_batches(batches: Sequence[Indices], num_samples: Indices, parts: int) -> list[Indices]:
+    """Return every global batch cut into exactly `parts` pieces of similar length and cost; some may be empty.
 
-    Part r * accumulate + a belongs to rank r, accumulation a: no part sees another's padding.
+    Piece `batch * parts + r * accumulate + a` belongs to rank r, accumulation a: no part sees another's padding.
     """
-    order = batch[np.argsort(num_samples[batch], kind="stable")]
-    ends = np.cumsum(num_samples[order])
-    borders = np.searchsorted(ends, ends[-1] * np.arange(1, parts) / parts, side="left") + 1
-    return np.split(order, np.minimum(borders, len(order)))
+    if not batches:
+        return []
+    members, starts = np.concatenate(batches), _starts(batches)
+    batch_of = np.repeat(np.arange(len(batches)), [len(batch) for batch in batches])
+    members = members[np.lexsort((num_samples[members], batch_of))]
+    before = np.concatenate([[0], np.cumsum(num_samples[members])])  # samples before each member
+    begun = before[:-1] - before[starts][batch_of]  # of these, those of its own batch
+    total = np.diff(before[np.append(starts, len(members))])[batch_of]
+    piece_of = parts * batch_of
+    for piece in range(1, parts):  # a piece begins behind the member with which the shares before it are full
+        piece_of += begun >= total * piece / parts
+    return np.split(members, np.searchsorted(piece_of, np.arange(1, parts * len(batches))))
+
+
+def batch_sums(batches: Sequence[Indices], num_samples: Indices) -> list[int]:
+    """Return the samples of each batch.  Args: batches: none is empty."""
+    if not batches:
+        return []
+    sums: list[int] = np.add.reduceat(num_samples[np.concatenate(batches)], _starts(batches)).tolist()
+    return sums
 
 
 def heaviest(batches: Sequence[Indices], num_samples: Indices) -> list[int]:
-    """Return the positions of the batches to try before step 1: the most padded samples, the longest row."""
-    padded = [int(num_samples[batch].max()) * len(batch) for batch in batches]
-    longest = [int(num_samples[batch].max()) for batch in batches]
+    """Return the positions of the batches to try before step 1: the most padded samples, the longest row.
+
+    Args: batches: none is empty.
+    """
+    longest = np.maximum.reduceat(num_samples[np.concatenate(batches)], _starts(batches))
+    padded = longest * np.array([len(batch) for batch in batches])
     return sorted({int(np.argmax(padded)), int(np.argmax(longest))})
+
+
+def _starts(batches: Sequence[Indices]) -> Indices:
+    """Return where each batch starts if they stand one behind the other."""
+    sizes = np.array([len(batch) for batch in batches])
+    starts: Indices = np.cumsum(sizes) - sizes
+    return starts

@@ -158,6 +158,20 @@ def whole_file(stem: Path, converted: Path, *, text: str, speaker: str, language
     return Utterance(stem.name, audio, 0.0, duration, text=text, speaker=speaker, language=language)
 
 
+def read_text(path: Path, max_bytes: int = 1_000_000) -> str:
+    """Return the text of a small UTF-8 file.  Raises: DataError if it cannot be read, or is larger or no text."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(max_bytes + 1)
+        if len(data) > max_bytes:
+            raise DataError(f"{path}: more than {max_bytes} bytes, too many for a text; get the corpus again")
+        return data.decode()
+    except OSError as error:
+        raise DataError(f"{path}: cannot read: {error.strerror or error}; get the corpus again") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 at byte {error.start}; get the corpus again") from None
+
+
 def held_out(names: Sequence[str], count: int) -> set[str]:
     """Return `count` of the distinct names, chosen by the SHA-256 of each, so that everybody holds out the same."""
     return set(sorted(set(names), key=lambda name: sha256(name.encode()).hexdigest())[:count])

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 BLANK_ID = 0
@@ -59,6 +61,11 @@ def frames_needed(targets: Tensor, target_lengths: Tensor) -> Tensor:
     position = torch.arange(targets.shape[1], device=targets.device)[1:]  # also where no row has a target
     repeats = (targets[:, 1:] == targets[:, :-1]) & (position < target_lengths.unsqueeze(1))
     return target_lengths + repeats.sum(1)
+
+
+def frames_to_spell(target: NDArray[np.int64]) -> int:
+    """Return `frames_needed` of one target (U,), without tensors: for passes over a whole corpus."""
+    return len(target) + int(np.count_nonzero(target[1:] == target[:-1]))
 
 
 def consistency_losses(log_probs: Tensor, other: Tensor, mask: Tensor) -> Tensor:

@@ -78,6 +78,8 @@ class Normalizer:
         self._dropped = dict.fromkeys(_INVISIBLE | {ord(character) for character in self.config.remove})
         keys = sorted(self.config.map, key=len, reverse=True)
         self._mapped = re.compile("|".join(map(re.escape, keys))) if keys else None
+        # nothing is left for a second round, and that is most of a large corpus
+        self._settles_ascii = not (keys or self.config.remove)
 
     def __call__(self, text: str) -> str:
         """Return `text` normalised; normalising the result again changes nothing.
@@ -90,7 +92,7 @@ class Normalizer:
         spelled = text
         for _ in range(_MAX_ROUNDS):
             before, spelled = spelled, self._round(spelled)
-            if spelled == before:
+            if spelled == before or (self._settles_ascii and spelled.isascii()):
                 return spelled
             if len(spelled) > most:
                 break

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from asr.data.manifest import Utterance
+from asr.data.shard_index import ShardIndex
 from asr.errors import DataError, UsageError
 from asr.model import AcousticModel
 from asr.randomness import stream
@@ -222,6 +223,7 @@ def _request(question: Question, start: Start, part: Sequence[Utterance], share:
 
 def _identity(question: Question, request: Request) -> str:
     """Return a hash of what a point depends on."""
+    assert not isinstance(request.train, ShardIndex), "a curve is made of the utterances of a manifest"
     rows = [f"{item.id}\t{item.start}\t{item.duration}\t{item.text}" for item in (*request.train, *question.test)]
     weights = hashlib.sha256()
     for tensor in question.start.state_dict().values():

@@ -19,12 +19,14 @@ from lightning.pytorch import Trainer
 from asr import store
 from asr.audio.augment import perturbed_samples
 from asr.config import dump_yaml
-from asr.data.loader import AugmentConfig, Replay, TrainingData, token_ids
+from asr.data.loader import AugmentConfig, BatchSource, Replay, TrainingData, token_ids
 from asr.data.manifest import Utterance, read_manifest
+from asr.data.shard_index import ShardIndex
+from asr.data.sharded import ShardedData, refuse_untrainable
 from asr.errors import EXIT_DATA, EXIT_MACHINE, EXIT_USAGE, DataError, MachineError, UsageError, writing
 from asr.features.normalization import Moments
 from asr.model import AcousticModel
-from asr.nn.ctc import frames_needed
+from asr.nn.ctc import frames_to_spell
 from asr.receipts import cores
 from asr.text.tokenizer import Tokenizer
 from asr.training.alphabet import alphabet_change, with_alphabet
@@ -34,7 +36,7 @@ from asr.training.finetune import check_freezing
 from asr.training.module import CtcTraining
 from asr.training.monitor import InterruptionError, Monitor, Progress, evaluation_weights
 from asr.training.validation import Validation, Validator
-from asr.units import samples_from_seconds
+from asr.units import FrameGeometry, samples_from_seconds
 
 OVERFIT_CER = 5.0
 OVERFIT_STEPS = 600
@@ -51,7 +53,8 @@ class Request:
     """What to train, where and how: the flags of `asr train`.
 
     Attributes:
-        train, valid: utterances; valid may be empty.
+        train: utterances, or the index of shards of them.
+        valid: utterances, or none.
         out: the run folder.
         device: "cpu" or "cuda".
         resume: continue the run in `out`.
@@ -61,7 +64,7 @@ class Request:
 
     experiment: ExperimentConfig
     tokenizer: Tokenizer
-    train: Sequence[Utterance]
+    train: Sequence[Utterance] | ShardIndex
     valid: Sequence[Utterance]
     out: Path
     seed: int
@@ -104,7 +107,7 @@ def fit(request: Request, *, say: Callable[[str], None], progress: Progress) -> 
     with _quiet_lightning():
         _set_threads(request.experiment.train)
         state = _resumed_state(request)
-        utterances, left_out = _usable(request, request.train, "training", say)
+        utterances, left_out = _trainable(request, say)
         replay = _replay(request, say)
         guarded = _guarded(request)
         run = _run_identity(request, utterances, replay, guarded)
@@ -161,6 +164,7 @@ def _check(request: Request) -> None:
             + "; make the tokens with asr tokens --config, or correct the configuration"
         )
     _check_finetuning(request)
+    _check_shards(request)
     if request.overfit < 0:
         raise UsageError(f"--overfit {request.overfit}: give the number of utterances to learn, for example 8")
     if request.device == "cpu":
@@ -192,6 +196,17 @@ def _check_finetuning(request: Request) -> None:
             f"the tokens ({new} ...) share no symbol with the model's ({old} ...); set text.case if it is the case that"
             " differs, or finetune.new_script=true if the script is another"
         )
+
+
+def _check_shards(request: Request) -> None:
+    """Raise UsageError for what only the utterances of a manifest can do."""
+    if isinstance(request.train, ShardIndex):
+        if request.overfit:
+            raise UsageError(
+                "--overfit learns the first utterances of a manifest; give --train the manifest of the shards"
+            )
+        if request.experiment.finetune.replay.manifest is not None:
+            raise UsageError("finetune.replay mixes utterances into those of a manifest; give --train one, not shards")
 
 
 @contextmanager
@@ -226,6 +241,7 @@ def _show_nothing(done: int, total: int | None, audio_seconds: float = 0.0, note
 def _overfitting(request: Request) -> Request:
     """Return the request that must learn a handful of utterances by heart: the first thing to try on new data."""
     experiment = request.experiment
+    assert not isinstance(request.train, ShardIndex), "refused before"
     few = list(request.train[: request.overfit])
     optimizer = experiment.train.optimizer.model_copy(update={"schedule": "constant", "warmup_steps": 20})
     loader = experiment.train.loader.model_copy(update={"accumulate": 1, "workers": 0})
@@ -274,6 +290,16 @@ def _resumed_state(request: Request) -> TrainingState | None:
     return None
 
 
+def _trainable(request: Request, say: Callable[[str], None]) -> tuple[Sequence[Utterance] | ShardIndex, dict[str, str]]:
+    """Return what is trained on, and why each utterance that is not is left out.  Raises: DataError."""
+    if not isinstance(request.train, ShardIndex):
+        return _usable(request, request.train, "training", say)
+    loader, augment = request.experiment.train.loader, request.experiment.augment
+    left_out = refuse_untrainable(request.train, request.tokenizer, loader, augment)
+    _tell(left_out, len(request.train), "training", say)
+    return request.train, left_out
+
+
 def _usable(
     request: Request, utterances: Sequence[Utterance], kind: str, say: Callable[[str], None]
 ) -> tuple[list[Utterance], dict[str, str]]:
@@ -283,17 +309,15 @@ def _usable(
     Raises: DataError if too many cannot be spelled by CTC, or none is left.
     """
     usable, left_out, unspellable = [], {}, 0
+    geometry = request.experiment.model.geometry()
     for utterance in utterances:
-        why, spellable = _obstacle(utterance, request)
+        why, spellable = _obstacle(utterance, request, geometry)
         unspellable += not spellable
         if why:
             left_out[utterance.id] = why
         else:
             usable.append(utterance)
-    if left_out:
-        shown = "; ".join(f"{name}: {why}" for name, why in list(left_out.items())[:_SHOWN])
-        more = f"; and {len(left_out) - _SHOWN} more" if len(left_out) > _SHOWN else ""
-        say(f"{len(left_out)} of {len(utterances)} {kind} utterances left out: {shown}{more}")
+    _tell(left_out, len(utterances), kind, say)
     if unspellable > request.experiment.train.max_infeasible * len(utterances):
         raise DataError(
             f"{unspellable} of {len(utterances)} {kind} utterances have no label or fewer encoder frames than CTC"
@@ -303,6 +327,14 @@ def _usable(
     if not usable:
         raise DataError(f"no utterance to train on is left; run asr check on the {kind} manifest")
     return usable, left_out
+
+
+def _tell(left_out: dict[str, str], total: int, kind: str, say: Callable[[str], None]) -> None:
+    """Say which utterances are left out, and why."""
+    if left_out:
+        shown = "; ".join(f"{name}: {why}" for name, why in list(left_out.items())[:_SHOWN])
+        more = f"; and {len(left_out) - _SHOWN} more" if len(left_out) > _SHOWN else ""
+        say(f"{len(left_out)} of {total} {kind} utterances left out: {shown}{more}")
 
 
 def _replay(request: Request, say: Callable[[str], None]) -> Replay | None:
@@ -324,9 +356,8 @@ def _guarded(request: Request) -> list[Utterance]:
     return utterances
 
 
-def _obstacle(utterance: Utterance, request: Request) -> tuple[str, bool]:
+def _obstacle(utterance: Utterance, request: Request, geometry: FrameGeometry) -> tuple[str, bool]:
     """Return (why an utterance cannot be trained on, or "", whether it has a text that CTC can spell)."""
-    geometry = request.experiment.model.geometry()
     speeds = request.experiment.augment.waveform.speed_factors
     limit = request.experiment.train.loader.max_seconds
     if utterance.text is None:
@@ -338,27 +369,22 @@ def _obstacle(utterance: Utterance, request: Request) -> tuple[str, bool]:
         return f"{utterance.duration:.1f} s is above {limit:g} s", True
     samples = samples_from_seconds(utterance.duration, geometry.sample_rate)
     frames = geometry.encoder_frames(perturbed_samples(samples, max(speeds, default=1.0)))
-    needed = int(frames_needed(torch.from_numpy(ids)[None], torch.tensor([len(ids)])))
+    needed = frames_to_spell(ids)
     if frames < needed:
         return f"{frames} encoder frames < {needed} needed ({len(ids)} labels + repeats)", False
     return "", True
 
 
 def _training_data(
-    request: Request, utterances: Sequence[Utterance], replay: Replay | None, model: AcousticModel
-) -> TrainingData:
-    """Return the data, decoded into memory where it fits."""
-    config = request.experiment.train
-    data = TrainingData(
-        utterances,
-        request.tokenizer,
-        model.sample_rate,
-        config.loader,
-        request.experiment.augment,
-        seed=request.seed,
-        views=2 if config.consistency else 1,
-        replay=replay,
-    )
+    request: Request, utterances: Sequence[Utterance] | ShardIndex, replay: Replay | None, model: AcousticModel
+) -> BatchSource:
+    """Return the data, decoded into memory where a manifest's fits."""
+    config, augment = request.experiment.train, request.experiment.augment
+    views = 2 if config.consistency else 1
+    rest = (request.tokenizer, model.sample_rate, config.loader, augment)
+    if isinstance(utterances, ShardIndex):
+        return ShardedData(utterances, *rest, seed=request.seed, views=views)
+    data = TrainingData(utterances, *rest, seed=request.seed, views=views, replay=replay)
     data.fill_cache()
     return data
 
@@ -378,7 +404,10 @@ def _validator(
 
 
 def _run_identity(
-    request: Request, utterances: Sequence[Utterance], replay: Replay | None, guarded: Sequence[Utterance]
+    request: Request,
+    utterances: Sequence[Utterance] | ShardIndex,
+    replay: Replay | None,
+    guarded: Sequence[Utterance],
 ) -> dict[str, Any]:
     """Return what makes a run this run: a resumed one must agree."""
     run = {
@@ -410,10 +439,16 @@ def _model_hash(model: AcousticModel) -> str:
     return found.hexdigest()
 
 
-def _data_hash(utterances: Sequence[Utterance]) -> str:
+def _data_hash(utterances: Sequence[Utterance] | ShardIndex) -> str:
     """Return a hash of what is learned from, not of where it lies."""
-    rows = "\n".join(f"{item.id}\t{_stretch(item)}\t{item.duration}\t{item.text}" for item in utterances)
-    return hashlib.sha256(rows.encode("utf-8", "surrogatepass")).hexdigest()
+    if isinstance(utterances, ShardIndex):
+        return utterances.sha256
+    found, between = hashlib.sha256(), ""
+    for item in utterances:
+        row = f"{between}{item.id}\t{_stretch(item)}\t{item.duration}\t{item.text}"
+        found.update(row.encode("utf-8", "surrogatepass"))
+        between = "\n"
+    return found.hexdigest()
 
 
 def _stretch(utterance: Utterance) -> str:
@@ -466,6 +501,7 @@ def _differences(saved: dict[str, Any], now: dict[str, Any]) -> str:
 _MAY_CHANGE = {
     "train.loader.workers",
     "train.loader.cache_mb",
+    "train.loader.shard_cache_mb",
     "train.devices",
     "train.num_nodes",
     "train.tensorboard",
@@ -492,7 +528,7 @@ def _keeps_statistics(request: Request) -> bool:
     return request.start is not None and request.start.config.features.normalization == wanted
 
 
-def _set_statistics(model: AcousticModel, data: TrainingData) -> None:
+def _set_statistics(model: AcousticModel, data: BatchSource) -> None:
     """Give a global or running normaliser the mean and variance of up to an hour of training data."""
     if not model.frontend.normalizer.needs_statistics:
         return
@@ -573,13 +609,11 @@ def _write_run(request: Request, run: dict[str, Any]) -> None:
 def _described(module: CtcTraining, *, resumed: bool) -> str:
     data, position = module.data, module.position
     millions = sum(parameter.numel() for parameter in module.model.parameters()) / 1e6
-    minutes = float(data.num_samples[: data.num_new].sum()) / data.sample_rate / 60
+    minutes = data.audio_seconds / 60
     start = "new run"
-    if data.replay_ratio:
-        share = (
-            100 * data.num_samples[data.selected(0)[data.num_new :]].sum() / data.num_samples[data.selected(0)].sum()
-        )
-        start += f", {share:.0f} % of an epoch replayed"
+    if isinstance(data, TrainingData) and data.replay_ratio:
+        old, whole = data.selected(0)[data.num_new :], data.selected(0)
+        start += f", {100 * data.num_samples[old].sum() / data.num_samples[whole].sum():.0f} % of an epoch replayed"
     if resumed:
         start = f"resumed at step {position.step}, epoch {position.epoch} step {position.step_in_epoch}"
     if module.finished:

@@ -10,7 +10,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from asr.data.loader import Batch, TrainingData
+from asr.data.loader import Batch, BatchSource
 from asr.errors import InputError, UsageError
 from asr.model import AcousticModel
 from asr.nn.encoder import EncoderOutput
@@ -67,7 +67,7 @@ class CtcTraining(LightningModule):
     def __init__(
         self,
         model: AcousticModel,
-        data: TrainingData,
+        data: BatchSource,
         experiment: ExperimentConfig,
         state: TrainingState | None,
         start: Mapping[str, Tensor] | None = None,

@@ -12,6 +12,7 @@ from asr.audio.augment import (
     apply,
     augment_waveform,
     draw,
+    drawn_samples,
     perturb_speed,
     perturbed_samples,
     speed_factor,
@@ -85,6 +86,18 @@ def test_speed_is_drawn_evenly_and_purely() -> None:
     for factor in (0.9, 1.0, 1.1):
         assert abs(drawn.count(factor) - 1000) < 130  # five standard deviations
     assert draw(7, settings, None).speed == speed_factor(7, settings)
+
+
+def test_lengths_of_many_are_those_of_each() -> None:
+    random = np.random.default_rng(2)
+    num_samples, seeds = random.integers(1, 400000, 500), random.integers(0, 1 << 63, 500)
+    for factors in ([], [0.9], [0.9, 1.0, 1.1], [0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.15]):
+        settings = config(speed_factors=factors)
+        expected = [
+            perturbed_samples(count, speed_factor(seed, settings))
+            for count, seed in zip(num_samples.tolist(), seeds.tolist(), strict=True)
+        ]
+        assert drawn_samples(num_samples, seeds, settings).tolist() == expected
 
 
 def test_one_draw_never_shifts_another(noise: NoiseFolder) -> None:

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from asr.config import parse
-from asr.data.joining import JoiningConfig, followers
+from asr.data.joining import JoiningConfig, join
 from asr.data.loader import AugmentConfig, LoaderConfig, TrainingData
 from asr.text.normalize import Normalizer, NormalizerConfig
 from asr.text.tokenizer import train_char
 from tests.data.test_loader import assert_equal, batches, training_data
+from tests.oracles.joining import followers
 from tests.training.miniature import RATE, Corpus, make_corpus
 
 JOINING = {"joining": {"probability": 0.6, "max_seconds": 2.5}, "waveform": {"speed_factors": [0.9, 1.0, 1.1]}}
@@ -72,10 +73,21 @@ def test_workers_change_nothing(corpus: Corpus) -> None:
 
 def test_how_many_follow() -> None:
     """With probability p, p / (1 - p) follow on average; never beyond the room; never any at 0."""
-    lengths = np.full(50, 16000)
+    lengths, seeds = np.full(2000, 16000), np.arange(2000)
     config = parse(JoiningConfig, {"probability": 0.5, "max_seconds": 1000.0}, where="test")
-    counts = [len(followers(seed, 0, lengths, config, 16000)) for seed in range(2000)]
-    assert np.mean(counts) == pytest.approx(1.0, abs=0.1)
+    assert sum(map(len, join(seeds, lengths, config, 16000)[1].values())) / 2000 == pytest.approx(1.0, abs=0.1)
     config = parse(JoiningConfig, {"probability": 0.99, "max_seconds": 3.5}, where="test")
-    assert max(len(followers(seed, 0, lengths, config, 16000)) for seed in range(50)) == 2
-    assert followers(1, 0, lengths, JoiningConfig(), 16000) == []
+    assert max(map(len, join(seeds, lengths, config, 16000)[1].values())) == 2
+    assert join(seeds, lengths, JoiningConfig(), 16000) == (lengths, {})
+
+
+def test_all_at_once_are_as_one_after_another() -> None:
+    random = np.random.default_rng(4)
+    lengths, seeds = random.integers(8000, 160000, 700), random.integers(0, 1 << 63, 700)
+    config = parse(JoiningConfig, {"probability": 0.8, "max_seconds": 30.0}, where="test")
+    joined, found = join(seeds, lengths, config, 16000)
+    for index, seed in enumerate(seeds.tolist()):
+        expected = followers(seed, index, lengths, 0.8, 30.0, 16000)
+        assert found.get(index, []) == expected
+        assert joined[index] == lengths[[index, *expected]].sum()
+    assert max(map(len, found.values())) > 4

@@ -197,7 +197,7 @@ def test_the_cache_is_filled_only_if_all_audio_fits(corpus: Corpus, tmp_path: Pa
 def test_a_text_outside_the_alphabet_names_its_utterance(corpus: Corpus) -> None:
     utterances = [Utterance("odd", Path("a.wav"), 0.0, 1.0, "aé")]
     with pytest.raises(DataError, match=r"utterance 'odd': 'é' \(U\+00E9\) is not in the alphabet"):
-        TrainingData(utterances, corpus.tokenizer, RATE, LoaderConfig(), AugmentConfig(), seed=1)
+        TrainingData(utterances, corpus.tokenizer, RATE, LoaderConfig(), AugmentConfig(), seed=1).labels([0])
 
 
 def test_a_batch_moves_with_all_its_tensors(corpus: Corpus) -> None:

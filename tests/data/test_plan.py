@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr.data.plan import heaviest, plan_epoch, split_batch
+from asr.data.plan import batch_sums, heaviest, plan_epoch, split_batches
 
 lengths = st.lists(st.integers(1, 400), min_size=1, max_size=60).map(lambda row: np.array(row, dtype=np.int64))
 
@@ -67,7 +67,7 @@ def test_buckets_keep_padding_small() -> None:
 @given(lengths)
 def test_parts_hold_the_batch_once_and_are_even(parts: int, num_samples: np.ndarray) -> None:
     batch = np.arange(len(num_samples))
-    pieces = split_batch(batch, num_samples, parts)
+    pieces = split_batches([batch], num_samples, parts)
     assert len(pieces) == parts
     assert sorted(itertools.chain(*as_lists(pieces))) == batch.tolist()
     ends = [num_samples[piece] for piece in pieces if len(piece)]
@@ -79,8 +79,16 @@ def test_parts_hold_the_batch_once_and_are_even(parts: int, num_samples: np.ndar
 
 def test_a_batch_of_fewer_utterances_than_parts_leaves_parts_empty() -> None:
     lengths = np.array([5, 6, 7])
-    assert as_lists(split_batch(np.array([2, 0]), lengths, 4)) == [[0], [2], [], []]
-    assert as_lists(split_batch(np.array([1]), lengths, 4)) == [[1], [], [], []]
+    two, one = np.array([2, 0]), np.array([1])
+    assert as_lists(split_batches([two, one], lengths, 4)) == [[0], [2], [], [], [1], [], [], []]
+
+
+@given(lengths, st.integers(1, 5), st.integers(50, 1000))
+def test_a_batch_is_split_the_same_beside_others(num_samples: np.ndarray, parts: int, budget: int) -> None:
+    batches = plan_epoch(num_samples, batch_samples=budget, seed=1, epoch=1)
+    alone = [split_batches([batch], num_samples, parts) for batch in batches]
+    assert as_lists(split_batches(batches, num_samples, parts)) == as_lists(list(itertools.chain(*alone)))
+    assert batch_sums(batches, num_samples) == [int(num_samples[batch].sum()) for batch in batches]
 
 
 def test_the_heaviest_batches_are_the_most_padded_and_the_longest() -> None:

@@ -2,11 +2,12 @@
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from asr.nn.ctc import consistency_losses, ctc_losses, frames_needed
+from asr.nn.ctc import consistency_losses, ctc_losses, frames_needed, frames_to_spell
 from tests.oracles.ctc import collapse, ctc_by_enumeration
 
 
@@ -76,6 +77,7 @@ def test_frames_needed_counts_labels_and_repeats() -> None:
     for row, count, found in zip(targets.tolist(), target_lengths.tolist(), needed.tolist(), strict=True):
         labels = row[:count]
         assert found == len(labels) + sum(a == b for a, b in itertools.pairwise(labels))
+        assert found == frames_to_spell(np.array(labels, dtype=np.int64))
 
 
 def test_gradients_are_finite_and_zero_where_nothing_fits() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.recipes.miniature import make_an4, make_fsdd, make_yesno
+from tests.recipes.miniature import make_an4, make_fillets, make_fsdd, make_yesno
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = ["tokens", "check", "train", "average", "decode", "decode", "score", "score"]
@@ -58,7 +58,7 @@ class Checkout:
         shutil.copytree(ROOT / "recipes", root / "recipes", ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copytree(ROOT / "asr", root / "asr", ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copytree(ROOT / "conf", root / "conf")
-        for name in ("yesno", "an4", "fsdd"):
+        for name in ("yesno", "an4", "fsdd", "fillets"):
             self.write(f"conf/{name}.yaml", "model: {}\n")
         self.write("tools/setup", "#!/usr/bin/env bash\n", executable=True)
         python = f'#!/usr/bin/env bash\nPYTHONPATH="{root}" exec "{sys.executable}" "$@"\n'
@@ -188,6 +188,40 @@ def test_an4_trains_on_the_manifest_that_was_asked_for(checkout: Checkout) -> No
     assert [call.split()[0] for call in calls] == STAGES[:3]
     calls = checkout.run("--out", str(run), "--train", "train_all", "--start", "average", recipe="an4")
     assert f"--domain {run}/data/test.jsonl" in calls[0], "valid is a part of train_all"
+
+
+def test_a_language_has_its_own_run_folder_and_may_start_from_a_model(checkout: Checkout) -> None:
+    make_fillets(checkout.root / "corpora" / "fillets")
+    run = checkout.root / "runs" / "fillets-cs"
+    calls = checkout.run("--stop", "train", recipe="fillets")
+    assert [call.split()[0] for call in calls] == STAGES[:3]
+    assert f"--out {run} " in calls[2]
+    assert "--from" not in calls[2]
+    model = checkout.root / "model.safetensors"
+    model.write_text("weights")
+
+    def train(name: str) -> list[str]:
+        return checkout.run("--stop", "train", "--from", name, recipe="fillets")
+
+    assert f" --seed 1 --from {model} --tokens " in train("model.safetensors")[-1]
+    assert train(str(model)) == [], "the same"
+    assert f" --from {checkout.root}/asr/models/an4.safetensors " in train("an4")[-1]
+    train(str(model))
+    model.write_text("other weights")
+    assert train(str(model)), "another model, another training"
+
+
+def test_less_to_train_on_is_asked_for_in_minutes(checkout: Checkout) -> None:
+    make_fillets(checkout.root / "corpora" / "fillets")
+    checkout.run("--stop", "prepare", "--train-minutes", "0.2", recipe="fillets")
+    assert len((checkout.root / "runs" / "fillets-cs" / "data" / "train.jsonl").read_text().splitlines()) < 20
+    for wrong in ("0", "-1", "nan", "some"):
+        done = checkout.start("--corpus", "corpora/fillets", "--train-minutes", wrong, recipe="fillets")
+        assert done.returncode == 2
+        assert f"must be a number of minutes above 0, or 'all', got '{wrong}'" in done.stderr
+    done = checkout.start("--corpus", "corpora/fillets", "--language", "xx", recipe="fillets")
+    assert done.returncode == 2
+    assert "invalid choice: 'xx'" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,11 @@ def test_map_and_remove_compose_their_characters_first() -> None:
     assert normalizer(remove="e\u0301")("tee caf\u00e9\u0301") == "tee caf\u0301"
 
 
+def test_remove_sees_text_after_the_case_too() -> None:
+    normalizer = Normalizer(NormalizerConfig(case="lower", remove="x"))
+    assert normalizer("aXbxc") == "abc"
+
+
 def test_remove_can_drop_every_space() -> None:
     assert normalizer(remove=" ,")("你\t好， 世界, ") == "你好，世界"
 

@@ -16,6 +16,7 @@ from torch import nn
 from asr.audio.files import read_audio
 from asr.config import parse
 from asr.data.loader import TrainingData
+from asr.data.manifest import read_manifest
 from asr.errors import DataError, UsageError
 from asr.model import AcousticModel, ModelConfig
 from asr.nn.encoder import Encoder
@@ -27,6 +28,7 @@ from tests.tools.benchmarks import ROOT, TINY, benchmark, prepared_an4
 
 arithmetic, common, steps = benchmark("_arithmetic"), benchmark("_common"), benchmark("_steps")
 train, transcribe = benchmark("train"), benchmark("transcribe")
+synthetic, bench_data, bench_shards = benchmark("_corpus"), benchmark("data"), benchmark("shards")
 
 
 @pytest.fixture(scope="module")
@@ -288,6 +290,57 @@ def test_the_whole_of_bench_transcribe(tmp_path: Path, monkeypatch: pytest.Monke
     assert result["long_peak_mb"] > 50
     assert len(result["seconds_to_first_line"]) == len(result["real_time_factor"]) == 3
     assert result["audio_seconds"] > 0
+
+
+def test_the_synthetic_corpus_is_like_librispeech(tmp_path: Path) -> None:
+    synthetic.write_synthetic_manifest(tmp_path / "a.jsonl", 2000)
+    synthetic.write_synthetic_manifest(tmp_path / "b.jsonl", 2000)
+    assert (tmp_path / "a.jsonl").read_bytes() == (tmp_path / "b.jsonl").read_bytes()
+    rows = read_manifest(tmp_path / "a.jsonl")
+    assert sum(row.duration for row in rows) / len(rows) == pytest.approx(12.3, abs=0.7)
+    assert sum(len(row.text or "") for row in rows) / len(rows) == pytest.approx(183, abs=20)
+    assert len({row.id for row in rows}) == 2000
+
+
+def test_the_whole_of_bench_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_setaffinity", lambda process, cores: None)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    out = tmp_path / "data.receipt.json"
+    arguments = ["--utterances", "500", "--sharded", "20000", "--rounds", "1", "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", ["data.py", *arguments])
+    assert common.run("tools/bench data", bench_data.parser(), bench_data.bench) == 0
+    receipt = json.loads(out.read_bytes())
+    assert receipt["command"][:2] == ["bench", "data"]
+    assert receipt["utterances"] == 500
+    manifest, shards = receipt["result"]["manifest"], receipt["result"]["shards"]
+    assert manifest["steps"][0] > 100
+    assert {"load_seconds", "load_mb", "usable_seconds", "plan_seconds", "all_mb"} <= manifest.keys()
+    assert shards["steps"][0] > 4000 / 8
+    assert {"load_seconds", "plan_epoch_seconds", "resume_in_the_middle_seconds", "all_mb"} <= shards.keys()
+
+
+def test_the_whole_of_bench_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_setaffinity", lambda process, cores: None)
+    monkeypatch.setattr(bench_shards, "_DROP", tmp_path / "nothing")  # the machine's own cache is left alone
+    out = tmp_path / "shards.receipt.json"
+    arguments = ["--utterances", "60", "--rounds", "1", "--shard-mb", "1", "--folder", str(tmp_path), "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", ["shards.py", *arguments])
+    assert common.run("tools/bench shards", bench_shards.parser(), bench_shards.bench) == 0
+    result = json.loads(out.read_bytes())["result"]
+    assert result["shards"] > 1
+    assert result["cache_dropped_by"] == "posix_fadvise"
+    assert result["shards_to_files"][1] > 0
+    assert result["decoded_files_audio_seconds_per_second"][1] > 0
+    assert [path.name for path in tmp_path.iterdir()] == [out.name]
+
+
+def test_files_and_shards_of_the_benchmark_hold_the_same_bytes(tmp_path: Path) -> None:
+    utterances, done = bench_shards.write_both(tmp_path, 30, shard_bytes=300_000)
+    assert (done.utterances, done.shards) == (30, 4)
+    for decode in (False, True):
+        files = sorted(bench_shards._from_files(utterances, range(30), decode=decode))
+        assert files == sorted(bench_shards._from_shards(tmp_path / "shards", 0, decode=decode))
+    assert all(16000 <= samples < 32000 for _, samples in files)
 
 
 def test_use_cores_refuses_more_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,15 +35,19 @@ def locked() -> dict[str, Requirement]:
 def needed() -> set[str]:
     """Return the packages that the declared ones bring here, with themselves."""
     found: set[str] = set()
+    seen: set[tuple[str, frozenset[str]]] = set()  # one requirement may ask for extras that another one does not
     waiting = [*declared("install_requires"), *declared("test")]
     while waiting:
         requirement = waiting.pop()
         name = canonicalize_name(requirement.name)
+        if (name, frozenset(requirement.extras)) in seen:
+            continue
+        seen.add((name, frozenset(requirement.extras)))
         for text in metadata.requires(name) or []:
             brought = Requirement(text)
             extras = [{"extra": extra} for extra in requirement.extras]
             wanted = brought.marker is None or any(brought.marker.evaluate(one) for one in [{"extra": ""}, *extras])
-            if wanted and canonicalize_name(brought.name) not in found | {name}:
+            if wanted:
                 waiting.append(brought)
         found.add(name)
     return found
