@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from asr.audio.files import audio_info
+from asr.audio.files import AudioInfo, audio_info
 from asr.data.check_report import write_reasons
 from asr.data.manifest import Utterance, write_manifest
 from asr.errors import DataError
@@ -75,13 +75,19 @@ def measured(
 
 def durations(files: Sequence[str], progress: Progress | None = None) -> Iterator[Seconds | DataError]:
     """Yield the length of each file by its header, or what is wrong with it, in the order of `files`."""
+    for header in headers(files, progress):
+        yield header if isinstance(header, DataError) else header.duration
+
+
+def headers(files: Sequence[str], progress: Progress | None = None) -> Iterator[AudioInfo | DataError]:
+    """Yield what the header of each file tells, or what is wrong with it, in the order of `files`."""
     chunks = [files[first : first + _CHUNK] for first in range(0, len(files), _CHUNK)]
     pool = ThreadPoolExecutor(_THREADS)
     done, total = 0, 0.0
     try:
-        for found in pool.map(_durations_of, chunks):
+        for found in pool.map(_headers_of, chunks):
             done += len(found)
-            total += sum(seconds for seconds in found if not isinstance(seconds, DataError))
+            total += sum(header.duration for header in found if not isinstance(header, DataError))
             if progress is not None:
                 progress(done, len(files), total)
             yield from found
@@ -94,13 +100,13 @@ def _utterance(recording: Recording, seconds: Seconds, language: str) -> Utteran
     return Utterance(recording.id, audio, 0.0, seconds, recording.text, recording.speaker, language=language)
 
 
-def _durations_of(files: Sequence[str]) -> list[Seconds | DataError]:
-    return [_duration_of(file) for file in files]
+def _headers_of(files: Sequence[str]) -> list[AudioInfo | DataError]:
+    return [_header_of(file) for file in files]
 
 
-def _duration_of(file: str) -> Seconds | DataError:
+def _header_of(file: str) -> AudioInfo | DataError:
     try:
-        return audio_info(file).duration
+        return audio_info(file)
     except DataError as error:
         return error
 

@@ -10,9 +10,8 @@ from asr.errors import DataError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from asr.data.manifest import Utterance
+    from asr.data.recordings import Progress
 
-Progress = Callable[[int, int | None], None]  # audio files looked at, audio files in all
-Writer = Callable[["list[Utterance]", Path, Progress | None], list[str]]
 
 FORMATS = {
     "kaldi": "a data folder: wav.scp, text, utt2spk, spk2utt, and segments where utterances are parts of files",
@@ -28,7 +27,7 @@ class Exported:
     notes: tuple[str, ...]
 
 
-def export_manifest(name: str, manifest: str | Path, out: str | Path, progress: Progress | None = None) -> Exported:
+def export_manifest(name: str, manifest: str | Path, out: str | Path, progress: "Progress | None" = None) -> Exported:
     """Write the utterances of a manifest to `out` in another format, and say what has been written.
 
     Args: name: of the format, one of FORMATS.
@@ -42,5 +41,10 @@ def export_manifest(name: str, manifest: str | Path, out: str | Path, progress: 
     utterances = read_manifest(manifest)
     if not utterances:
         raise DataError(f"{manifest}: no utterances to export; give a manifest that has some")
-    write: Writer = importlib.import_module(f"asr.data.exporters.{name}").write
-    return Exported(len(utterances), tuple(write(utterances, Path(out), progress)))
+    return Exported(len(utterances), tuple(_writer(name)(utterances, Path(out), progress)))
+
+
+def _writer(name: str) -> "Callable[[list[Utterance], Path, Progress | None], list[str]]":
+    writer: Callable[[list[Utterance], Path, Progress | None], list[str]]
+    writer = importlib.import_module(f"asr.data.exporters.{name}").write
+    return writer

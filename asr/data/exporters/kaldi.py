@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
-from asr.audio.files import AudioInfo, audio_info
+from asr.audio.files import AudioInfo
 from asr.data.check_report import counted
-from asr.data.exporters import Progress
 from asr.data.manifest import Utterance
 from asr.data.names import named, unique_names
+from asr.data.recordings import Progress, headers
 from asr.errors import DataError, UsageError, writing
 from asr.units import samples_from_seconds
 
@@ -74,13 +74,11 @@ def _headers(utterances: Sequence[Utterance], progress: Progress | None) -> dict
     """Return what each audio file holds.  Raises: DataError naming the ones that cannot be read."""
     paths = list(dict.fromkeys(utterance.audio for utterance in utterances))
     infos, faults = {}, []
-    for done, path in enumerate(paths, start=1):
-        try:
-            infos[path] = audio_info(path)
-        except DataError as error:
-            faults.append(str(error))
-        if progress is not None:
-            progress(done, len(paths))
+    for path, header in zip(paths, headers([os.fspath(path) for path in paths], progress), strict=True):
+        if isinstance(header, DataError):
+            faults.append(str(header))
+        else:
+            infos[path] = header
     if faults:
         raise DataError(f"{counted(len(faults), 'audio file')} cannot be read: {faults[0]}")
     outside = [one.id for one in utterances if one.channel is not None and one.channel >= infos[one.audio].channels]

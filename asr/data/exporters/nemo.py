@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from asr.data.check_report import counted
-from asr.data.exporters import Progress
 from asr.data.manifest import Utterance
+from asr.data.recordings import Progress
 from asr.store import write_text
 
 

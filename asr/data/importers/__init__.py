@@ -16,7 +16,8 @@ from asr.errors import DataError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from asr.data.importers.problems import Problem
-    from asr.data.importers.task import Draft, ImportOptions, Progress, Task
+    from asr.data.importers.task import Draft, ImportOptions, Task
+    from asr.data.recordings import Progress
 
 
 @dataclass(frozen=True)

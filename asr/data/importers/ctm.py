@@ -38,6 +38,7 @@ def read(task: Task) -> list[Draft]:
     # NIST counts channels from 1, others from 0.
     first_channel = 0 if any("0" in channels for channels in spoken.values()) else 1
     recordings = _recordings(task)
+    task.look_at(task.resolve(audio[0]) for name in spoken if len(audio := recordings.get(name, [])) == 1)
     drafts: list[Draft] = []
     for name, channels in spoken.items():
         audio = recordings.get(name, [])

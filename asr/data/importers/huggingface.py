@@ -56,7 +56,7 @@ def read(task: Task) -> list[Draft]:
                 except ValueError as error:
                     task.problems.add(BAD_ROW, f"row {number}", str(error))
                 if task.progress is not None:
-                    task.progress(number, None)
+                    task.progress(number, None, 0.0)
     return drafts
 
 

@@ -35,7 +35,7 @@ NEEDS_SHELL = Kind(
     "write these recordings to files",
 )
 # One word of a command line: letters that mean nothing to a shell, and texts in quotes.
-_WORD = re.compile(r"""(?:[^\s'"|&;<>()$`\\*?\[\]{}~#!]|'[^']*'|"[^"$`\\]*")+""")
+_WORD = re.compile(r"""(?:[^\s'"|&;<>()$`\\*?\[\]{}~#!]|'[^']*'|"[^"$`\\]*")+""", re.ASCII)
 _PART = re.compile(r"""'[^']*'|"[^"]*"|[^'"]+""")
 _FLAC_FLAGS = {"--decode": "d", "--stdout": "c", "--silent": "s"}
 
@@ -73,7 +73,7 @@ def parse_pipe(entry: str) -> list[list[str]]:
     stages: list[list[str]] = [[]]
     position, text = 0, entry.strip().removesuffix("|")
     while position < len(text):
-        if text[position].isspace():
+        if text[position] in " \t":
             position += 1
         elif text[position] == "|":
             stages.append([])
@@ -87,7 +87,7 @@ def parse_pipe(entry: str) -> list[list[str]]:
             )
             position = word.end()
     for stage in stages:
-        if not stage or "=" in stage[0]:
+        if not stage or not stage[0] or "=" in stage[0]:
             raise PipeError(f"a program is missing, in {entry!r}")
     return stages
 
@@ -159,7 +159,7 @@ def _run_all(commands: Mapping[str, Sequence[Sequence[str]]], task: Task) -> dic
         except PipeError as error:
             task.problems.add(BAD_AUDIO, name, f"its pipe {error}")
         if task.progress is not None:
-            task.progress(done, len(commands))
+            task.progress(done, len(commands), 0.0)
     return files
 
 

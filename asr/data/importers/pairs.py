@@ -26,7 +26,13 @@ def _walk(folder: str | Path) -> Iterator[str]:
     def refuse(error: OSError) -> None:
         raise DataError(f"{error.filename}: cannot read the folder: {error.strerror}; check the path") from None
 
-    for root, _, names in os.walk(folder, onerror=refuse):
+    seen = set()  # links to folders are followed, and may lead in circles
+    for root, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        folders.sort()
+        if (real := os.path.realpath(root)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
         inside = os.path.relpath(root, folder)
         for name in names:
             yield name if inside == os.curdir else os.path.join(inside, name)

@@ -39,7 +39,7 @@ def read(task: Task) -> list[Draft]:
     task.notes += column_notes(header, columns)
     drafts, blank = [], 0
     for line, cells in records:
-        if not any(cells):
+        if not any(cell.strip() for cell in cells):
             blank += len(cells) > 0  # csv makes an empty line a row without cells
             continue
         try:

@@ -1,17 +1,16 @@
 """What every importer is given and hands back: the source, the options, the audio files; drafts and problems."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from asr.audio.files import AudioInfo, audio_info
+from asr.audio.files import AudioInfo
 from asr.data.importers.problems import Problems
 from asr.data.importers.written import WrittenAudio
+from asr.data.recordings import Progress, headers
 from asr.errors import DataError
 from asr.units import Seconds
-
-Progress = Callable[[int, int | None], None]  # files so far, files in all where known
 
 
 @dataclass(slots=True)
@@ -78,21 +77,19 @@ class AudioFiles:
     def __init__(self) -> None:
         self._infos: dict[str, AudioInfo | DataError] = {}
 
+    def look_at(self, paths: Iterable[str], progress: Progress | None = None) -> None:
+        """Read the headers of files that have not been read, with progress."""
+        names = [path for path in dict.fromkeys(paths) if path not in self._infos]
+        for path in names:
+            if not path.isascii() and path.encode("utf-8", "replace").decode() != path:  # no manifest could name it
+                self._infos[path] = DataError("its name is not UTF-8; rename the file")
+        names = [path for path in names if path not in self._infos]
+        self._infos.update(zip(names, headers(names, progress), strict=True))
+
     def info(self, path: str) -> AudioInfo | DataError:
         """Return what a file holds, or what is wrong with it."""
-        found = self._infos.get(path)
-        if found is None:
-            found = self._infos[path] = _info(path)
-        return found
-
-
-def _info(path: str) -> AudioInfo | DataError:
-    if not path.isascii() and path.encode("utf-8", "replace").decode() != path:  # no manifest could name it
-        return DataError("its name is not UTF-8; rename the file")
-    try:
-        return audio_info(path)
-    except DataError as error:
-        return error
+        self.look_at([path])
+        return self._infos[path]
 
 
 @dataclass
@@ -123,11 +120,7 @@ class Task:
 
     def look_at(self, paths: Iterable[str]) -> None:
         """Read the headers of files, with progress."""
-        several = list(dict.fromkeys(paths))
-        for done, path in enumerate(several, start=1):
-            self.files.info(path)
-            if self.progress is not None:
-                self.progress(done, len(several))
+        self.files.look_at(paths, self.progress)
 
     def resolve(self, path: str) -> str:
         """Return the absolute path of an audio file that a list names."""

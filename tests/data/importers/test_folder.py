@@ -83,6 +83,15 @@ def test_texts_in_another_folder_than_the_recordings(tmp_path: Path) -> None:
     assert (row.id, row.text) == ("x-a", "yes")
 
 
+def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:
+    record(tmp_path / "disk" / "a.wav")
+    (tmp_path / "data" / "x").mkdir(parents=True)
+    for name in ("speaker", "x/again"):
+        (tmp_path / "data" / name).symlink_to(tmp_path / "disk")
+    (tmp_path / "disk" / "up").symlink_to(tmp_path / "data")
+    assert [row.id for row in rows("folder", tmp_path / "data")] == ["speaker-a"]
+
+
 @pytest.mark.parametrize("source", ["none", "file.txt"])
 def test_what_is_no_folder(tmp_path: Path, source: str) -> None:
     (tmp_path / "file.txt").write_text("x")

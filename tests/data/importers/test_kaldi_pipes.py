@@ -36,6 +36,7 @@ def script(folder: Path, text: str) -> str:
         ("sox a.wav -t wav - gain -3 |", [["sox", "a.wav", "-t", "wav", "-", "gain", "-3"]]),
         ("p 'a'\"b\"c '' |", [["p", "abc", ""]]),
         ("p 'a;b' \"c d'e\" |", [["p", "a;b", "c d'e"]]),
+        ("cat a\u00a0b.wav\t|", [["cat", "a\u00a0b.wav"]]),
     ],
 )
 def test_plain_words_are_understood(entry: str, stages: list[list[str]]) -> None:
@@ -48,7 +49,8 @@ def test_plain_words_are_understood(entry: str, stages: list[list[str]]) -> None
         *("cat a.wav; rm -rf b |", "cat a.wav && b |", "cat a.wav & |", "cat < a.wav |", "cat a.wav > b |"),
         *("cat $HOME/a.wav |", 'cat "$HOME/a.wav" |', "cat `b` |", "cat $(b) |", "cat *.wav |", "cat ~/a.wav |"),
         *("cat a?.wav |", "cat [ab].wav |", "cat {a,b}.wav |", "(cat a.wav) |", "cat a.wav # b |", "! cat a |"),
-        *("A=1 cat a.wav |", "cat 'a |", 'cat "a |', "cat a\\ b |", "| cat |", "cat a || b |", "|", "cat a\nb; c |"),
+        *("A=1 cat a.wav |", "cat 'a |", 'cat "a |', "cat a\\ b |", "| cat |", "cat a || b |", "|", "cat a\nb |"),
+        "'' a |",
     ],
 )
 def test_whatever_needs_a_shell_is_refused(entry: str) -> None:

@@ -63,7 +63,7 @@ def test_spreadsheets_in_all_their_forms(tmp_path: Path, clips: Path, encoding: 
         "File Name;Start-Time;END;Text",
         "clips/a.wav;0,25;1,5;naïve",
         '"clips/b.wav";;0:01.75;"""quoted"""',
-        ";;;",
+        " ;;;",
     ]
     text = "".join(line.replace(";", delimiter) + end for line in lines)
     if delimiter == ",":
