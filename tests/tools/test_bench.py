@@ -336,7 +336,8 @@ def test_the_whole_of_bench_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_files_and_shards_of_the_benchmark_hold_the_same_bytes(tmp_path: Path) -> None:
     utterances, done = bench_shards.write_both(tmp_path, 30, shard_bytes=300_000)
-    assert (done.utterances, done.shards) == (30, 4)
+    assert done.utterances == 30
+    assert done.shards > 1
     for decode in (False, True):
         files = sorted(bench_shards._from_files(utterances, range(30), decode=decode))
         assert files == sorted(bench_shards._from_shards(tmp_path / "shards", 0, decode=decode))
