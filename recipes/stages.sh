@@ -31,12 +31,11 @@ asr() { "$root/.venv/bin/asr" "$@"; }
 python() { "$root/.venv/bin/python" "$@"; }
 
 usage() {
-    local name source="default: downloads it to downloads/$recipe"
+    local name source="default: downloads it to downloads/$recipe" run=runs/$recipe${extra[language]+-LANGUAGE}
     [[ -z $page ]] || source="get it by hand here: $page"
     printf 'usage: recipes/%s/run.sh [OPTIONS] [key.path=value ...]\n\n' "$recipe"
     printf '  %-15s %s\n' --corpus\ DIR "the corpus ($source)" \
-        --out\ DIR "the run folder (default: runs/$recipe${extra[language]:+-LANGUAGE})" \
-        --seed\ N "of the training (default: 1)" \
+        --out\ DIR "the run folder (default: $run)" --seed\ N "of the training (default: 1)" \
         --device\ DEVICE "cpu or cuda, to train and decode on (default: cpu)" \
         --start\ STAGE "the first stage to do; those before it must be up to date" \
         --stop\ STAGE "the last stage to do" "STAGE" "${stages[*]}"

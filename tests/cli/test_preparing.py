@@ -3,12 +3,13 @@
 import argparse
 import logging
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from asr.cli.preparing import Published, prepare_command
+from asr.cli.preparing import Fetchable, prepare_command
 
 
 @dataclass
@@ -18,12 +19,16 @@ class Fetched:
     name: str
     folders: list[Path] = field(default_factory=list)
 
-    def fetch(self, folder: Path, progress: object) -> Path:
+    def fetch(self, folder: Path, progress: object = None) -> Path:
         self.folders.append(folder)
         return folder
 
 
-def run(monkeypatch: pytest.MonkeyPatch, corpus: object, *arguments: str) -> tuple[int, list[argparse.Namespace]]:
+def run(
+    monkeypatch: pytest.MonkeyPatch,
+    corpus: Fetchable | Callable[[argparse.Namespace], Fetchable] | None,
+    *arguments: str,
+) -> tuple[int, list[argparse.Namespace]]:
     """Return (exit code, the arguments that `prepare` was given)."""
     seen: list[argparse.Namespace] = []
 
@@ -35,9 +40,8 @@ def run(monkeypatch: pytest.MonkeyPatch, corpus: object, *arguments: str) -> tup
     def add_hours(parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--hours", default="960")
 
-    published: Published = corpus  # type: ignore[assignment]
     monkeypatch.setattr(sys, "argv", ["prepare.py", "--corpus", "c", "--out", "o", *arguments])
-    return prepare_command("tiny", published, prepare, add_hours), seen
+    return prepare_command("tiny", corpus, prepare, add_hours), seen
 
 
 def test_what_is_downloaded_may_depend_on_the_arguments(
