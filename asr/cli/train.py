@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from asr.model import AcousticModel
     from asr.text.tokenizer import Tokenizer
     from asr.training.config import ExperimentConfig
-    from asr.training.fit import Outcome, Request
+    from asr.training.request import Outcome, Request
 
 HELP = "train a model, or fine-tune one"
 
@@ -52,7 +52,9 @@ def run(args: argparse.Namespace) -> int:
     from asr.cli.progress import progress_bar
     from asr.data.manifest import read_manifest
     from asr.data.shard_reader import is_shards, read_index
-    from asr.training.fit import Request, fit, is_first_process
+    from asr.training.fit import fit
+    from asr.training.processes import is_first_process
+    from asr.training.request import Request
 
     if args.resume and args.overfit:
         raise UsageError("--overfit starts anew; leave out --resume")
@@ -107,7 +109,7 @@ def _overfit_result(outcome: "Outcome") -> int:
 def _write_receipt(args: argparse.Namespace, request: "Request", outcome: "Outcome", wall_seconds: float) -> None:
     from asr import receipts
     from asr.data.shard_index import ShardIndex
-    from asr.training.fit import overfit_folder
+    from asr.training.request import overfit_folder
 
     folder = overfit_folder(args.out) if args.overfit else args.out
     result: dict[str, Any] = {

@@ -27,8 +27,9 @@ from asr.store import write_json
 from asr.text.tokenizer import Tokenizer
 from asr.training.checkpoint import LAST
 from asr.training.config import ExperimentConfig, FinetuneConfig
-from asr.training.fit import Request, fit
+from asr.training.fit import fit
 from asr.training.monitor import Progress
+from asr.training.request import Request
 from asr.training.validation import Validator
 
 STEPS = (1, 2, 5)  # minutes, and ten times as many, and so on

@@ -23,6 +23,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
 
 from asr.training import fit as fitting
+from asr.training.request import Request
 from tests.training.miniature import Corpus, experiment
 
 corpus = Corpus(Path(sys.argv[1]))
@@ -38,7 +39,7 @@ class Watched(fitting.CtcTraining):
         joined.append(torch.distributed.is_initialized())
 
 
-request = fitting.Request(
+request = Request(
     experiment(train__epochs=1), corpus.tokenizer, corpus.utterances, [], Path(sys.argv[2]), seed=1
 )
 with mock.patch.object(fitting, "Trainer", trainer), mock.patch.object(fitting, "CtcTraining", Watched):
