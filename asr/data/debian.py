@@ -21,7 +21,7 @@ from asr.data.download import ExtractLimits, Readable, extract_tar
 from asr.data.published import write_manifests
 from asr.data.sifting import Sifted, summary, write_left_out
 from asr.data.splits import split_by_text
-from asr.errors import DataError, MachineError, writing
+from asr.errors import DataError, MachineError, UsageError, writing
 
 Progress = Callable[[int, int | None], None]  # bytes so far, bytes in all where known
 
@@ -92,8 +92,11 @@ class DebianCorpus:
         .deb files of `folder` are unpacked anew.  `unpacked` is there afterwards, if only empty.
 
         Args: wanted: whether to unpack the file of this path, which starts with `tree`.
-        Raises: DataError if the folder holds neither, for two versions of a package, and for a damaged .deb.
+        Raises: DataError if the folder holds neither, for two versions of a package, and for a damaged .deb;
+            UsageError if `folder` lies in `unpacked`, which is emptied.
         """
+        if folder.resolve().is_relative_to(unpacked.resolve()):
+            raise UsageError(f"{folder}: is unpacked anew on every run; give the folder of the .deb files as --corpus")
         with writing(unpacked):
             shutil.rmtree(unpacked, ignore_errors=True)
             unpacked.mkdir(parents=True)

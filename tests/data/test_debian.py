@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from asr.data.debian import DebianCorpus, unpack_deb
-from asr.errors import DataError, MachineError
+from asr.errors import DataError, MachineError, UsageError
 from tests.recipes.miniature import ar_member, write_deb
 
 CORPUS = DebianCorpus("Sounds", ["sounds-data", "sounds-data-cs"], "1.0-1", "usr/share/sounds", {})
@@ -108,6 +108,14 @@ def test_the_corpus_is_found_in_every_form(tmp_path: Path, files: Path) -> None:
         roots = CORPUS.roots(debs, unpacked, wanted)
         assert roots == [unpacked / name / "usr/share/sounds" for name in ("sounds-data", "sounds-data-cs")]
         assert all(below(root) == ["a.ogg", "cs/b.ogg"] for root in roots)
+
+
+def test_what_was_unpacked_is_no_corpus_as_it_would_be_emptied(tmp_path: Path, files: Path) -> None:
+    unpacked = files.rename(tmp_path / "unpacked")
+    for folder in (unpacked, unpacked / "usr" / "share" / "sounds"):
+        with pytest.raises(UsageError, match="is unpacked anew on every run"):
+            CORPUS.roots(folder, unpacked, wanted)
+    assert len(below(unpacked)) == 3, "nothing is lost"
 
 
 def test_a_folder_without_the_corpus_and_two_versions_are_refused(tmp_path: Path, files: Path) -> None:
