@@ -15,6 +15,7 @@ import numpy as np
 
 from asr.audio.files import read_audio
 from asr.data.manifest import Utterance
+from asr.data.recordings import LeftOut
 from asr.data.splits import sentence_key
 from asr.errors import DataError
 from asr.store import write_text
@@ -38,15 +39,6 @@ class Recording:
     audio: Path
     text: str | None
     speaker: str | None = None
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """A recording that is not used, and why: a short kind, and what was found."""
-
-    id: str
-    kind: str
-    message: str
 
 
 Sifted = tuple[list[Utterance], list[LeftOut]]  # what can be learnt from, and the rest

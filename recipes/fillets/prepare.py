@@ -15,7 +15,8 @@ from asr.cli.preparing import languages_command
 from asr.data.corpus import CorpusSignature
 from asr.data.debian import DebianCorpus, Selection
 from asr.data.published import read_text
-from asr.data.sifting import LeftOut, Recording, sift
+from asr.data.recordings import LeftOut
+from asr.data.sifting import Recording, sift
 from asr.errors import DataError, shown
 
 FILLETS = DebianCorpus(

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from asr.audio.files import write_audio
-from asr.data.sifting import LeftOut, Recording, sift, summary, write_left_out
+from asr.data.recordings import LeftOut
+from asr.data.sifting import Recording, sift, summary, write_left_out
 from asr.errors import DataError
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzé"
