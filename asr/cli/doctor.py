@@ -73,6 +73,7 @@ NEEDED = (
     Package("ruamel.yaml", "ruamel.yaml", "no configuration can be read: nothing works but this command"),
     Package("safetensors", "safetensors", "no model file can be read or written"),
     Package("kaldialign", "kaldialign", "no error rates: no asr score, no validation"),
+    Package("fsspec", "fsspec", "no training from shards at a URL (those in a folder work)"),
     Package("rich", "rich", "no progress bar on a terminal"),
     Package("tensorboard", "tensorboard", "no TensorBoard log of a training"),
 )
