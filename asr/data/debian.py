@@ -143,7 +143,7 @@ class DebianCorpus:
     def _by_hand(self) -> str:
         return (
             f"get Debian's packages {', '.join(self.packages)} (version {self.version}) by hand "
-            "(https://packages.debian.org), and give their folder as --corpus"
+            "and give their folder as --corpus"
         )
 
 
