@@ -133,6 +133,22 @@ def test_other_words_are_learnt_with_another_alphabet(
     assert float(rows(out)[-1]["cer"]) < 0.35 * 100
 
 
+def test_another_script_that_runs_from_right_to_left(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The tokens come from the new texts alone; what is heard first is written first, as text is stored."""
+    pitches = {"א": 500.0, "ב": 1000.0, "ג": 1800.0, "ד": 2900.0}
+    hebrew = make_corpus(tmp_path / "hebrew", pitches=pitches, seed=4)
+    out = tmp_path / "run"
+    more = ["--from", str(base), "train.epochs=30", "train.validate_every=30"]
+    assert main(hebrew.arguments(out, *more)) == 2
+    assert "finetune.new_script=true if the script is another" in capsys.readouterr().err
+    assert main(hebrew.arguments(out, *more, "finetune.new_script=true")) == 0
+    said = capsys.readouterr().err
+    assert "alphabet: kept 0, new 4, dropped 4, blank kept" in said
+    assert float(rows(out)[-1]["cer"]) < 35
+
+
 def test_replay_and_guard_hold_what_the_model_knew(
     base: Path, corpus: Corpus, new: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
