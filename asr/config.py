@@ -47,12 +47,19 @@ def parse(config_type: type[ConfigT], values: dict[str, Any], *, where: str) -> 
         raise UsageError(f"{where}: {faults}") from None
 
 
-def load_config(config_type: type[ConfigT], path: str | Path, overrides: Sequence[str] = ()) -> ConfigT:
+def load_config(
+    config_type: type[ConfigT],
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    base: dict[str, Any] | None = None,
+) -> ConfigT:
     """Return the configuration of a YAML file with `key.path=value` overrides applied.
 
+    Args: base: values below those of the file, in place of the defaults.
     Raises: UsageError for a bad file, key or value; DataError for a missing file.
     """
-    values = read_yaml(path)
+    values = _laid_over(base or {}, read_yaml(path))
     for override in overrides:
         apply_override(values, override)
     return parse(config_type, values, where=str(path))
@@ -111,6 +118,15 @@ def dump_yaml(values: dict[str, Any]) -> str:
     yaml.default_flow_style = False
     yaml.dump(values, stream)
     return stream.getvalue()
+
+
+def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Return both groups of keys as one; where both have a single value, that of `above`."""
+    merged = {**below, **above}
+    for key in below.keys() & above.keys():
+        if isinstance(below[key], dict) and isinstance(above[key], dict):
+            merged[key] = _laid_over(below[key], above[key])
+    return merged
 
 
 def _parse_yaml(text: str, *, where: str) -> Any:

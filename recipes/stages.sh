@@ -5,17 +5,25 @@
 #   stage NAME [OPTIONS] -- COMMAND     does one stage
 #   model_stages TRAIN.jsonl TOKENS...  does all stages after `prepare`; TOKENS are options of `asr tokens`
 #
+# A recipe with the option --train (extra=([train]=train)) trains on train.jsonl, or on train_all.jsonl, which holds valid.
+# A recipe with the option --from (extra=([from]=an4)) fine-tunes that model, with its own tokens where TOKENS are none.
+#
 # A NAME such as decode.test is a part of the stage decode.  COMMAND is `asr ...`, `python FILE.py ...`, or a
 # function (then --code says what it runs).  OPTIONS, and what makes a stage run again: asr/stamps.py.
 
 stages=(prepare tokens check train average decode score)
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 recipe='' config='' # config: conf/NAME.yaml, from the root, which becomes the working directory
-corpus='' out='' seed=1 start=${stages[0]} stop=${stages[-1]}
+corpus='' out='' seed=1 device='' start=${stages[0]} stop=${stages[-1]}
 declare -A extra=()
 unheard=''   # utterances never trained on, whose confidence says what looks unlike the model's domain
+from=''      # the model that a training starts from: a name, a file or a run folder
 overrides=() # key.path=value, for `asr train`
 download=()  # --download where no corpus is given
+page=''      # where people get the corpus; set by recipes that cannot download it
+jobs=1       # processes of `asr check`
+faulty=refuse       # training data that the model cannot learn from: refuse it, or drop, as large corpora have some
+scored=(valid test) # manifests that are decoded and scored
 
 say() { printf 'recipes/%s: %s\n' "$recipe" "$1" >&2; }
 fail() { say "$2" && exit "$1"; }
@@ -27,10 +35,12 @@ asr() { # on several nodes (recipes/cluster) a training is started by what $ASR_
 python() { "$root/.venv/bin/python" "$@"; }
 
 usage() {
-    local name
+    local name source="default: downloads it to downloads/$recipe" run=runs/$recipe${extra[language]+-LANGUAGE}
+    [[ -z $page ]] || source="get it by hand here: $page"
     printf 'usage: recipes/%s/run.sh [OPTIONS] [key.path=value ...]\n\n' "$recipe"
-    printf '  %-15s %s\n' --corpus\ DIR "the corpus (default: downloads it to downloads/$recipe)" \
-        --out\ DIR "the run folder (default: runs/$recipe)" --seed\ N "of the training (default: 1)" \
+    printf '  %-15s %s\n' --corpus\ DIR "the corpus ($source)" \
+        --out\ DIR "the run folder (default: $run)" --seed\ N "of the training (default: 1)" \
+        --device\ DEVICE "cpu or cuda, to train and decode on (default: cpu)" \
         --start\ STAGE "the first stage to do; those before it must be up to date" \
         --stop\ STAGE "the last stage to do" "STAGE" "${stages[*]}"
     for name in "${!extra[@]}"; do printf '  %-15s %s\n' "--$name VALUE" "default: ${extra[$name]}"; done
@@ -46,10 +56,13 @@ recipe() { # NAME ARGUMENTS...
     ((first <= last)) || fail 2 "--start $start comes after --stop $stop"
     [[ $seed =~ ^[0-9]+$ ]] || fail 2 "--seed must be a whole number, got '$seed'"
     [[ -z $corpus || -d $corpus ]] || fail 3 "no corpus folder at '$corpus'; check --corpus, or download: leave it out"
+    [[ -n $corpus || -z $page ]] || fail 2 "--corpus is missing; no program can download it: get it by hand here: $page"
     [[ -n $corpus ]] || download=(--download)
     corpus=$(absolute "${corpus:-$root/downloads/$recipe}")
-    out=$(absolute "${out:-$root/runs/$recipe}")
+    out=$(absolute "${out:-$root/runs/$recipe${extra[language]:+-${extra[language]}}}")
     unheard=$out/data/valid.jsonl
+    [[ -z ${extra[train]-} ]] || train_or_all
+    [[ ${extra[from]-nothing} == nothing ]] || from=$(start_model "${extra[from]}")
     "$root/tools/setup"
     cd "$root" || exit
     { mkdir -p "$out/stages" && exec 8>"$out/stages/lock"; } || fail 4 "cannot write to '$out'; choose another --out"
@@ -61,7 +74,7 @@ options() { # ARGUMENTS...
     while (($#)); do
         case $1 in
             -h | --help) usage && exit ;;
-            --corpus | --out | --seed | --start | --stop)
+            --corpus | --out | --seed | --device | --start | --stop)
                 (($# > 1)) || fail 2 "$1 needs a value"
                 printf -v "${1#--}" %s "$2"
                 shift
@@ -92,6 +105,20 @@ absolute() { # PATH: prints it, whether it exists or not
         /*) printf '%s\n' "$1" ;;
         *) printf '%s/%s\n' "$PWD" "$1" ;;
     esac
+}
+
+train_or_all() {
+    [[ ${extra[train]} == train || ${extra[train]} == train_all ]] ||
+        fail 2 "--train must be train or train_all, got '${extra[train]}'"
+    # train_all holds valid; of the test recordings the confidence alone is looked at, not what they say
+    [[ ${extra[train]} == train ]] || unheard=$out/data/test.jsonl
+}
+
+start_model() { # NAME|FILE|RUN: prints the path of the file or run folder
+    local bundled=$root/asr/models/$1.safetensors
+    [[ ! -f $bundled ]] || { printf '%s\n' "$bundled" && return; }
+    [[ -e $1 ]] || fail 3 "--from '$1' is neither a bundled model, a file nor a run folder; check the path"
+    absolute "$1"
 }
 
 stage() { # NAME [--input PATH]... [--output PATH]... [--state DIR] [--code FILE] -- COMMAND
@@ -129,33 +156,70 @@ follow() { # as stage, on the other nodes of a training (recipes/cluster): the t
 model_stages() { # TRAIN.jsonl OPTIONS_OF_ASR_TOKENS...
     local train=$1 valid=$out/data/valid.jsonl tokens=$out/tokens.json model=$out/model.safetensors part
     local texts=() # what the tokens depend on
+    local trained=(--seed "$seed") checked=(--config "$config") made_from=() place=()
     for part in "${overrides[@]}"; do [[ $part != text.* ]] || texts+=("$part"); done
-    stage tokens --input "$config" --input "$train" --output "$tokens" \
-        -- asr tokens --config "$config" "$train" "${texts[@]}" "${@:2}" --out "$tokens"
-    stage check --input "$config" --input "$corpus" --input "$tokens" --input "$train" --input "$valid" \
-        --input "$out/data/test.jsonl" --output "$out/data/check.txt" --code asr/cli/check.py \
-        -- check_data --tokens "$tokens" "$train" "$valid" "$out/data/test.jsonl" "${overrides[@]}"
-    stage train --input "$config" --input "$corpus" --input "$train" --input "$valid" --input "$tokens" \
+    checked+=("${overrides[@]}")
+    [[ -z $device ]] || place=(--device "$device")
+    if [[ -n $from ]]; then
+        trained+=(--from "$from") checked=(--model "$from") made_from+=(--input "$from")
+    fi
+    if (($# > 1)); then
+        stage tokens --input "$config" --input "$train" --output "$tokens" \
+            -- asr tokens --config "$config" "$train" "${texts[@]}" "${@:2}" --out "$tokens"
+        trained+=(--tokens "$tokens") checked+=(--tokens "$tokens") made_from+=(--input "$tokens")
+    fi
+    check_stages
+    stage train --input "$config" --input "$corpus" "${made_from[@]}" --input "$train" --input "$valid" \
         --output "$out/checkpoints" --output "$out/train.receipt.json" --state "$out/checkpoints" \
-        -- asr train "$config" "${overrides[@]}" --train "$train" --valid "$valid" --tokens "$tokens" --out "$out" \
-        --seed "$seed"
+        -- asr train "$config" "${overrides[@]}" --train "$train" --valid "$valid" --out "$out" "${trained[@]}" \
+        "${place[@]}"
     stage average --input "$out/checkpoints" --input "$corpus" --input "$unheard" --output "$model" \
         -- asr average "$out" --domain "$unheard" --out "$model"
-    for part in valid test; do
+    for part in "${scored[@]}"; do
         stage "decode.$part" --input "$model" --input "$corpus" --input "$out/data/$part.jsonl" \
             --output "$out/$part.hyp.jsonl" \
-            -- asr decode "$out/data/$part.jsonl" --model "$model" --out "$out/$part.hyp.jsonl"
+            -- asr decode "$out/data/$part.jsonl" --model "$model" --out "$out/$part.hyp.jsonl" "${place[@]}"
     done
-    for part in valid test; do
+    for part in "${scored[@]}"; do
         stage "score.$part" --input "$out/data/$part.jsonl" --input "$out/$part.hyp.jsonl" \
             --output "$out/$part.score.json" \
             -- asr score "$out/data/$part.jsonl" "$out/$part.hyp.jsonl" --case lower --out "$out/$part.score.json"
     done
 }
 
+check_stages() { # reads and sets the variables of model_stages
+    local part manifests=() inputs=()
+    ((jobs == 1)) || checked+=(--jobs "$jobs")
+    for part in "${scored[@]}"; do manifests+=("$out/data/$part.jsonl"); done
+    if [[ $faulty == refuse ]]; then
+        manifests=("$train" "${manifests[@]}")
+    else
+        stage check.train --input "$config" --input "$corpus" "${made_from[@]}" --input "$train" \
+            --output "$out/data/clean.jsonl" --code asr/cli/check.py \
+            -- clean_data "$train" "$out/data/clean.jsonl" "${checked[@]}"
+        train=$out/data/clean.jsonl
+        # What is scored must be heard, but may say what no token of the model writes: those are its errors.
+        checked=(--config "$config" "${overrides[@]}" --jobs "$jobs")
+    fi
+    for part in "${manifests[@]}"; do inputs+=(--input "$part"); done
+    stage check --input "$config" --input "$corpus" "${made_from[@]}" "${inputs[@]}" \
+        --output "$out/data/check.txt" --code asr/cli/check.py -- check_data "${checked[@]}" "${manifests[@]}"
+}
+
 check_data() { # OPTIONS AND MANIFESTS: the report on the terminal, and in data/check.txt
     local code=0
-    asr check --config "$config" "$@" >"$out/data/check.txt" || code=$?
+    asr check "$@" >"$out/data/check.txt" || code=$?
     cat "$out/data/check.txt"
     return "$code"
+}
+
+clean_data() { # TRAIN.jsonl CLEAN.jsonl OPTIONS: the utterances without faults; the others in CLEAN.dropped.tsv
+    local code=0 given kept report=$out/data/check.train.txt
+    rm -f "$2"
+    asr check "${@:3}" "$1" --fix "$2" >"$report" || code=$?
+    cat "$report"
+    [[ -s $2 ]] || return "$code"
+    given=$(wc -l <"$1") kept=$(wc -l <"$2")
+    ((100 * kept >= 98 * given)) ||
+        fail 3 "$kept of $given utterances are without faults (see above), too few to go on; get the corpus again"
 }

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from asr import archive as room
 from asr.archive import Job, Piece, RayWorkers, ThisProcess, cut, transcribe_archive
-from asr.data.manifest import Utterance, write_manifest
 from asr.data.archives import ManifestArchive, open_archive
+from asr.data.manifest import Utterance, write_manifest
 from asr.data.sharding import write_shards
 from asr.errors import DataError, MachineError, UsageError
 from asr.recognizer import Recognizer

@@ -31,6 +31,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("readme")
     prepare(make_an4(folder / "corpus", num_speakers=14), folder, accept=False)
     shutil.copytree(ROOT / "conf", folder / "conf")
+    (folder / "recordings").mkdir()
+    (folder / "recordings" / "list.csv").write_text("file,text\n../a.wav,yes\n")
     write_audio(folder / "a.wav", np.random.default_rng(1).normal(0, 0.05, 16000).astype(np.float32), 16000)
     return folder
 
@@ -38,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_commands_run_in_the_order_of_the_page(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     commands = [shlex.split(line)[1:] for line in lines_of("sh") if line.startswith("asr ")]
     assert [words[0] for words in commands] == [
-        *("check", "tokens", "train", "train", "train", "average", "decode", "score")
+        *("check", "tokens", "train", "train", "train", "average", "decode", "score", "import")
     ]  # fmt: skip
     monkeypatch.chdir(folder)
     for words in commands:

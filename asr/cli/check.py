@@ -37,7 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="manifests (.jsonl); several, as train then test, show leaks; with --config, values that replace its own",
     )
     parser.add_argument("--model", metavar="NAME|FILE|RUN", help="check what this model needs of the data")
-    parser.add_argument("--tokens", metavar="tokens.json", help="find characters outside this alphabet")
+    parser.add_argument(
+        "--tokens", metavar="tokens.json", help="find characters outside this alphabet (in place of the model's)"
+    )
     parser.add_argument(
         "--config",
         metavar="conf.yaml",
@@ -91,8 +93,8 @@ def _check_usage(args: argparse.Namespace, overrides: Sequence[str]) -> None:
         raise UsageError(f"{twice}: given twice; name each manifest once")
     if args.jobs < 1:
         raise UsageError(f"--jobs {args.jobs}: must be at least 1")
-    if args.model and (args.tokens or args.config):
-        raise UsageError("--model holds its own tokens and configuration; leave --tokens and --config out")
+    if args.model and args.config:
+        raise UsageError("--model holds its own configuration; leave --config out")
     if args.fix and len(manifests) > 1:
         raise UsageError(f"--fix cleans one manifest, {len(manifests)} are given; run it once for each")
     if args.fix and os.path.isdir(args.fix):
@@ -107,21 +109,21 @@ def _needs(args: argparse.Namespace, overrides: Sequence[str]) -> _Needs:
     from asr.text.tokenizer import Tokenizer
     from asr.training.config import ExperimentConfig
 
-    if args.model:
-        return _model_needs(args.model)
     tokenizer = Tokenizer.load(args.tokens) if args.tokens else None
+    if args.model:
+        return _model_needs(args.model, tokenizer)
     if not args.config:
         return _Needs(tokenizer)
     geometry = load_config(ExperimentConfig, args.config, overrides).model.geometry()
     return _Needs(tokenizer, geometry.encoder_frames if tokenizer else None, geometry.sample_rate)
 
 
-def _model_needs(name: str) -> _Needs:
+def _model_needs(name: str, tokenizer: "Tokenizer | None") -> _Needs:
     from asr.model import AcousticModel
     from asr.recognizer import resolve_model
 
     model = AcousticModel.load(resolve_model(name))
-    return _Needs(model.tokenizer, model.geometry.encoder_frames, model.sample_rate)
+    return _Needs(tokenizer or model.tokenizer, model.geometry.encoder_frames, model.sample_rate)
 
 
 def _fix(report: "Report", manifest: str, out: str) -> None:

@@ -12,7 +12,7 @@ import platform
 import shutil
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from io import BytesIO
 from pathlib import Path
@@ -73,9 +73,16 @@ NEEDED = (
     Package("ruamel.yaml", "ruamel.yaml", "no configuration can be read: nothing works but this command"),
     Package("safetensors", "safetensors", "no model file can be read or written"),
     Package("kaldialign", "kaldialign", "no error rates: no asr score, no validation"),
+    Package("fsspec", "fsspec", "no training from shards at a URL (those in a folder work)"),
     Package("rich", "rich", "no progress bar on a terminal"),
     Package("tensorboard", "tensorboard", "no TensorBoard log of a training"),
 )
+
+# By the name of the extra that brings each; nothing else needs them.
+EXTRAS = {
+    "plots": Package("matplotlib", "matplotlib", "no asr curve, which draws"),
+    "huggingface": Package("pyarrow", "pyarrow", "no asr import huggingface"),
+}
 
 FORMATS = (
     ("WAV", "WAV", "PCM_16"),
@@ -127,6 +134,8 @@ def examine() -> Iterator[Finding]:
     modules: dict[str, ModuleType] = {}
     for package in NEEDED:
         yield _package(package, modules)
+    for extra, package in EXTRAS.items():
+        yield _extra(extra, package)
     yield from processor_findings(modules.get("torch"))
     yield from gpu_findings(modules.get("torch"))
     yield _memory()
@@ -179,6 +188,12 @@ def _package(package: Package, modules: dict[str, ModuleType]) -> Finding:
     cure = f"pip install --force-reinstall '{package.name}'" if version else f"pip install '{package.name}'"
     cure = _PAIR_CURE if package.name in ("torch", "torchaudio") else f"{cure} (or tools/setup in a clone)"
     return Finding(package.name, "missing", detail, package.cost, cure)
+
+
+def _extra(extra: str, package: Package) -> Finding:
+    """Return the finding on a package that one feature alone needs."""
+    found = _package(package, {})
+    return found if found.state == "ok" else replace(found, state="note", cure=f"pip install 'asr[{extra}]'")
 
 
 def processor_findings(torch: ModuleType | None) -> Iterator[Finding]:

@@ -1,6 +1,7 @@
 """The `asr` command: finds the subcommand, imports that one only, and turns errors into exit codes.
 
-Each file asr/cli/NAME.py defines `HELP` (one line), `add_arguments(parser)` and `run(args) -> exit code`.
+Each file asr/cli/NAME.py (import_.py for `import`) defines `HELP` (one line), `add_arguments(parser)` and
+`run(args) -> exit code`.
 `args.command_line` holds the arguments as typed, for receipts.
 """
 
@@ -8,6 +9,7 @@ import argparse
 import errno
 import importlib
 import io
+import keyword
 import os
 import select
 import sys
@@ -29,11 +31,14 @@ from asr.errors import (
 
 # The help lines are repeated here so that `asr --help` imports no subcommand (a test compares them).
 COMMANDS = {
+    "import": "make a manifest of recordings and texts in another format",
+    "export": "write a manifest as the utterance list of another program",
     "check": "report everything wrong in manifests and their audio, and write cleaned ones",
     "tokens": "make the tokens of a model from the texts of manifests",
     "shard": "put a manifest and its audio into tar shards to train on",
     "augment": "write augmented audio to disk, to listen to",
     "train": "train a model, or fine-tune one",
+    "curve": "train on growing parts of the data, and say what more of it would bring",
     "average": "average checkpoints into one model file",
     "decode": "recognise the utterances of a manifest",
     "transcribe": "print what is said in audio files",
@@ -84,11 +89,16 @@ def guarded(label: str, work: Callable[[], int]) -> int:
     return code
 
 
+def module_name(command: str) -> str:
+    """Return the module of a subcommand; where its name is a word of Python, the module's ends in "_"."""
+    return f"asr.cli.{command}_" if keyword.iskeyword(command) else f"asr.cli.{command}"
+
+
 _OUT_OF_MEMORY = "out of memory; use smaller batches, shorter pieces or a machine with more memory"
 
 
 def _run(name: str, arguments: Sequence[str]) -> int:
-    module = importlib.import_module(f"asr.cli.{name}")
+    module = importlib.import_module(module_name(name))
     parser = Parser(prog=f"asr {name}", description=module.HELP, allow_abbrev=False)
     module.add_arguments(parser)
     # intermixed: `asr train conf.yaml --out runs/a train.epochs=3` has positionals on both sides of a flag

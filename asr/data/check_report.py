@@ -210,14 +210,31 @@ def write_cleaned(report: Report, name: str, out: str | Path) -> Path:
 
     Raises: MachineError if they cannot be written.
     """
+    return write_with_dropped(out, report.kept[name], [(row.id, row.kind, row.message) for row in report.dropped[name]])
+
+
+def write_with_dropped(out: str | Path, kept: Iterable[Utterance], dropped: Iterable[tuple[str, str, str]]) -> Path:
+    """Write a manifest, and beside it the (id, kind, message) of what is not in it; return the latter's path.
+
+    Raises: MachineError if they cannot be written.
+    """
     out = Path(out)
     list_path = out.with_name(out.name.removesuffix(".jsonl") + ".dropped.tsv")
-    rows = ["\t".join(_one_cell(cell) for cell in (row.id, row.kind, row.message)) for row in report.dropped[name]]
     with replacing(list_path) as temporary:  # no list of a manifest that could not be written
-        text = "".join(f"{row}\n" for row in ["id\tkind\tmessage", *rows])
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
-        write_manifest(out, report.kept[name])
+        _write_reasons(temporary, dropped)
+        write_manifest(out, kept)
     return list_path
+
+
+def write_reasons(path: Path, rows: Iterable[tuple[str, str, str]]) -> None:
+    """Write (id, kind, message) of what is in no manifest, as docs/formats.md says.  Raises: MachineError."""
+    with replacing(path) as temporary:
+        _write_reasons(temporary, rows)
+
+
+def _write_reasons(path: Path, rows: Iterable[tuple[str, str, str]]) -> None:
+    lines = ["id\tkind\tmessage", *("\t".join(map(_one_cell, row)) for row in rows)]
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def _finding(group: Sequence[Remark]) -> Finding:

@@ -1,7 +1,7 @@
 """Downloads that resume, and the unpacking of archives from strangers.
 
-A download grows in `NAME.part` and is renamed when its size and SHA-256 are right, so a file under its own
-name is always whole.  Every failure says how to get the file by hand.
+A download grows in `NAME.part` and is renamed when its size and hash (SHA-256, or MD5 where nothing better was
+published) are right, so a file under its own name is always whole.  Every failure says how to get the file by hand.
 """
 
 import contextlib
@@ -16,17 +16,18 @@ import time
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from lzma import LZMAError
 from pathlib import Path, PurePosixPath
-from typing import IO, BinaryIO
+from typing import IO, BinaryIO, Protocol, cast
 from urllib.parse import urlsplit
 
 from asr.errors import DataError, MachineError, UsageError, writing
 from asr.units import Seconds
 
 BLOCK_BYTES = 1 << 18
+_HASHES = {"sha256": "SHA-256", "md5": "MD5"}  # as people write them
 Progress = Callable[[int, int | None], None]  # bytes so far, bytes in all where known
 
 
@@ -55,6 +56,13 @@ class ExtractLimits:
     max_bytes: int = 500 << 30
 
 
+class Readable(Protocol):
+    """What a tar archive can be read from, once, from its start."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to `size` bytes, none at the end."""
+
+
 class _RetryError(Exception):
     """This attempt failed in a way that may pass."""
 
@@ -68,6 +76,7 @@ def download(
     target: str | Path,
     *,
     sha256: str | None = None,
+    md5: str | None = None,
     size: int | None = None,
     limits: DownloadLimits | None = None,
     progress: Progress | None = None,
@@ -75,11 +84,11 @@ def download(
     """Return `target`, fetched from the first of `urls` that gives the right file.
 
     A file already in place is accepted if its size and hash are right.  An interrupted download goes on where
-    it stopped; one without a `sha256` does so only within this call, as an old part may be of another file.
+    it stopped; one without a hash does so only within this call, as an old part may be of another file.
 
     Args:
         urls: http or https addresses of the same bytes, tried in order.
-        sha256: hexadecimal digest of the whole file.
+        sha256, md5: hexadecimal digest of the whole file; MD5 tells a damaged file, not a forged one.
         size: in bytes.
     Raises: DataError with the way to get the file by hand; MachineError if it cannot be written;
         UsageError for an address of another scheme.
@@ -88,9 +97,10 @@ def download(
     for url in urls:
         if urlsplit(url).scheme not in ("http", "https"):
             raise UsageError(f"{url}: only http and https addresses can be downloaded")
-    job = _Job(target, sha256, size, limits, progress)
+    expected = _Expected(size, {"sha256": sha256, "md5": md5})
+    job = _Job(target, expected, limits, progress)
     if target.exists():
-        fault = _fault_of(target, sha256, size)
+        fault = expected.fault_of(target)
         if fault:
             raise DataError(f"{target}: {fault}; delete it to download it again, or {_by_hand(urls, target)}")
         return target
@@ -107,21 +117,24 @@ def download(
 
 def sha256_of(path: str | Path) -> str:
     """Return the hexadecimal SHA-256 of a file's bytes.  Raises: DataError if it cannot be read."""
-    digest = hashlib.sha256()
-    try:
-        with open(path, "rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except OSError as error:
-        raise DataError(f"{path}: cannot read: {error.strerror or error}; check the path") from None
-    return digest.hexdigest()
+    return _digest_of(path, "sha256")
 
 
-def extract_tar(archive: str | Path, folder: str | Path, *, limits: ExtractLimits | None = None) -> Path:
+def extract_tar(
+    archive: str | Path,
+    folder: str | Path,
+    *,
+    limits: ExtractLimits | None = None,
+    source: Readable | None = None,
+    wanted: Callable[[str], bool] | None = None,
+) -> Path:
     """Return `folder`, made from a tar archive (plain, gzip, bzip2 or xz): all of it, or nothing.
 
     Only files and folders are unpacked, with fresh permissions.  Nothing is run, linked or written outside.
 
+    Args:
+        source: where to read the archive, if not from a file of its own; `archive` then names it in messages.
+        wanted: whether to unpack the file of this path ("usr/share/..."); the others are passed over.
     Raises: DataError for an archive that is damaged, too large, or holds links, devices or paths that lead
         outside; DataError if `folder` exists; MachineError if it cannot be written.
     """
@@ -132,7 +145,7 @@ def extract_tar(archive: str | Path, folder: str | Path, *, limits: ExtractLimit
     try:
         with writing(folder):
             temporary.mkdir(parents=True)
-        _extract_members(Path(archive), temporary, limits)
+        _extract_members(_members(Path(archive), source, wanted), Path(archive), temporary, limits)
         with writing(folder):
             os.replace(temporary, folder)
     finally:
@@ -144,14 +157,35 @@ def _by_hand(urls: Sequence[str], target: Path) -> str:
     return f"get it by hand: fetch {' or '.join(urls)} and save it as {target}"
 
 
-def _fault_of(path: Path, sha256: str | None, size: int | None) -> str | None:
-    """Return what is wrong with a whole file, or None."""
-    found = path.stat().st_size
-    if size is not None and found != size:
-        return f"has {found} bytes, expected {size}"
-    if sha256 is not None and (digest := sha256_of(path)) != sha256.lower():
-        return f"its SHA-256 is {digest}, expected {sha256.lower()}"
-    return None
+@dataclass(frozen=True)
+class _Expected:
+    """What is known of a file: its size in bytes, its hexadecimal digest by the name of the hash; None: not known."""
+
+    size: int | None
+    digests: Mapping[str, str | None]
+
+    @property
+    def is_known(self) -> bool:
+        """Whether a hash tells this file from any other."""
+        return any(self.digests.values())
+
+    def fault_of(self, path: Path) -> str | None:
+        """Return what is wrong with a whole file, or None."""
+        found = path.stat().st_size
+        if self.size is not None and found != self.size:
+            return f"has {found} bytes, expected {self.size}"
+        for name, expected in self.digests.items():
+            if expected and (digest := _digest_of(path, name)) != expected.lower():
+                return f"its {_HASHES[name]} is {digest}, expected {expected.lower()}"
+        return None
+
+
+def _digest_of(path: str | Path, name: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.new(name, usedforsecurity=False)).hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: cannot read: {error.strerror or error}; check the path") from None
 
 
 @contextlib.contextmanager
@@ -181,18 +215,17 @@ class _Job:
     """One file to fetch, from whichever address."""
 
     target: Path
-    sha256: str | None
-    size: int | None
+    expected: _Expected
     limits: DownloadLimits
     progress: Progress | None
 
     def fetch(self, url: str, part: BinaryIO) -> None:
         """Fetch the file from one address and rename it.  Raises: _GiveUpError."""
-        if self.sha256 is None:
+        if not self.expected.is_known:
             self._restart(part)
         for fresh in (_length(part) == 0, True):
             self._fetch_bytes(url, part)
-            fault = _fault_of(Path(part.name), self.sha256, self.size)
+            fault = self.expected.fault_of(Path(part.name))
             if fault is None:
                 with writing(self.target):
                     os.fsync(part.fileno())
@@ -223,7 +256,7 @@ class _Job:
 
     def _attempt(self, url: str, part: BinaryIO, validator: "_Validator") -> None:
         offset = _length(part)
-        if offset and offset == self.size:
+        if offset and offset == self.expected.size:
             return
         headers = {"User-Agent": "asr-download/1", "Accept-Encoding": "identity"}
         if offset:
@@ -282,7 +315,7 @@ class _Job:
     def _check_room(self, part: BinaryIO, total: int | None) -> None:
         """Refuse a file that is too large for the limit, for its known size, or for the disk."""
         length = total if total is not None else _length(part)
-        limit = self.limits.max_bytes if self.size is None else self.size
+        limit = self.limits.max_bytes if self.expected.size is None else self.expected.size
         if length > limit:
             self._restart(part)
             raise _GiveUpError(f"sends {length} bytes or more, expected {limit} at most")
@@ -317,11 +350,14 @@ def _one_line(error: object) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _extract_members(archive: Path, folder: Path, limits: ExtractLimits) -> None:
+_Member = tuple[tarfile.TarInfo, IO[bytes] | None]
+
+
+def _extract_members(members: Iterator[_Member], archive: Path, folder: Path, limits: ExtractLimits) -> None:
     num_files = num_bytes = 0
-    for member, source in _members(archive):
+    for member, source in members:
         # Python 3.11.0 to 3.11.3 have no tarfile.data_filter, so its rules are written out, and stricter: no links.
-        path = _path_inside(archive, member, folder)
+        path = folder / _path_inside(archive, member)
         if member.isdir():
             with writing(path):
                 path.mkdir(parents=True, exist_ok=True)
@@ -335,14 +371,22 @@ def _extract_members(archive: Path, folder: Path, limits: ExtractLimits) -> None
         _copy_member(archive, member, source, path)
 
 
-def _members(archive: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]:
+def _members(archive: Path, source: Readable | None, wanted: Callable[[str], bool] | None) -> Iterator[_Member]:
     """Yield (member, its body or None).  Raises: DataError for a damaged archive."""
-    with _reading(archive), tarfile.open(archive, "r:*") as tar:
+    with _reading(archive), _opened(archive, source) as tar:
         for member in tar:
+            if wanted is not None and not wanted(str(_path_inside(archive, member))):
+                continue
             if not (member.isreg() or member.isdir()):
                 kind = "a link" if member.issym() or member.islnk() else "a device or another special file"
                 raise DataError(f"{archive}: '{member.name}' is {kind}, refused; get the archive again")
             yield member, tar.extractfile(member) if member.isreg() else None
+
+
+def _opened(archive: Path, source: Readable | None) -> tarfile.TarFile:
+    if source is None:
+        return tarfile.open(archive, "r:*")
+    return tarfile.open(mode="r|*", fileobj=cast(IO[bytes], source))  # reads, and never seeks
 
 
 @contextlib.contextmanager
@@ -358,11 +402,11 @@ def _reading(archive: Path) -> Iterator[None]:
     raise DataError(f"{archive}: not a whole tar archive ({why}); delete it and get it again")
 
 
-def _path_inside(archive: Path, member: tarfile.TarInfo, folder: Path) -> Path:
+def _path_inside(archive: Path, member: tarfile.TarInfo) -> PurePosixPath:
     name = PurePosixPath(member.name)
     if name.is_absolute() or ".." in name.parts or "\0" in member.name:
         raise DataError(f"{archive}: '{member.name}' leads outside the folder, refused; get the archive again")
-    return folder.joinpath(*name.parts)
+    return name
 
 
 def _copy_member(archive: Path, member: tarfile.TarInfo, source: IO[bytes], path: Path) -> None:

@@ -104,6 +104,18 @@ class Batch:
         )
 
 
+@dataclass(frozen=True)
+class Replay:
+    """Utterances of another kind that are mixed into every epoch, a new draw of them each time.
+
+    Attributes:
+        ratio: their share of an epoch's audio as recorded, in (0, 1); less where there are too few of them.
+    """
+
+    utterances: Sequence[Utterance]
+    ratio: float
+
+
 def planner(loader: LoaderConfig, augment: AugmentConfig, sample_rate: int) -> StepPlanner:
     """Return what plans the steps of an epoch, as configured."""
     return StepPlanner(
@@ -127,22 +139,24 @@ class TrainingData(Dataset[Batch]):
         *,
         seed: int,
         views: int = 1,
+        replay: Replay | None = None,
     ) -> None:
-        self.utterances = list(utterances)
+        self.num_new, self.replay_ratio = len(utterances), replay.ratio if replay else 0.0
+        self.utterances = [*utterances, *(replay.utterances if replay else ())]
         self.sample_rate = sample_rate
         self.loader, self.augment, self.seed, self.views = loader, augment, seed, views
         self._tokenizer = tokenizer
         self._planner = planner(loader, augment, sample_rate)
-        lengths = (samples_from_seconds(utterance.duration, sample_rate) for utterance in utterances)
-        self.num_samples = np.fromiter(lengths, np.int64, len(utterances))
+        lengths = (samples_from_seconds(utterance.duration, sample_rate) for utterance in self.utterances)
+        self.num_samples = np.fromiter(lengths, np.int64, len(self.utterances))
         folder = augment.waveform.noise_folder
         self.noise = NoiseFolder(Path(folder), sample_rate) if folder else None
         self._cache: dict[int, Waveform] = {}
 
     @property
     def audio_seconds(self) -> Seconds:
-        """All audio, as recorded."""
-        return int(self.num_samples.sum()) / self.sample_rate
+        """All audio that is not replayed, as recorded."""
+        return int(self.num_samples[: self.num_new].sum()) / self.sample_rate
 
     def fill_cache(self) -> None:
         """Decode all audio into memory if it fits `cache_mb`; workers started later share it."""
@@ -150,9 +164,20 @@ class TrainingData(Dataset[Batch]):
             self._cache = {index: self._read(index) for index in range(len(self.utterances))}
 
     def waveforms(self) -> Iterator[Waveform]:
-        """Yield the waveform of each utterance, as recorded."""
-        for index in range(len(self.utterances)):
-            yield self._clean(index)
+        """Yield the waveform of each utterance of the first epoch, as recorded."""
+        for index in self.selected(0):
+            yield self._clean(int(index))
+
+    def selected(self, epoch: int) -> Indices:
+        """Return the utterances of an epoch: all new ones, and as many of the replayed as make their share."""
+        everything = np.arange(len(self.utterances))
+        new, old = everything[: self.num_new], everything[self.num_new :]
+        if not len(old):
+            return new
+        wanted = int(self.num_samples[new].sum()) * self.replay_ratio / (1 - self.replay_ratio)
+        drawn = stream(utterance_seed(self.seed, epoch, "replay"), "replay").permutation(old)
+        ends = np.cumsum(self.num_samples[drawn])
+        return np.concatenate([new, drawn[: int(np.searchsorted(ends, wanted)) + 1]])
 
     def planned_samples(self, epoch: int) -> Indices:
         """Return each utterance's samples in an epoch, with those that follow it, after their speed perturbation."""
@@ -212,7 +237,9 @@ class TrainingData(Dataset[Batch]):
 
     def _steps(self, epoch: int) -> StepPlan:
         seeds = utterance_seeds(self.seed, epoch, (utterance.id for utterance in self.utterances))
-        return self._planner.plan(np.arange(len(self)), seeds, self.num_samples, seed=self.seed, epoch=epoch)
+        return self._planner.plan(
+            np.arange(len(self)), seeds, self.num_samples, chosen=self.selected(epoch), seed=self.seed, epoch=epoch
+        )
 
     def _seed(self, index: int, epoch: int, view: int = 0) -> int:
         return utterance_seed(self.seed, epoch, self.utterances[index].id, view)
@@ -241,10 +268,12 @@ class BatchSource(Protocol):
 
     Attributes:
         sample_rate: of the waveforms, Hz; seed: of all that is drawn.
+        num_new: utterances that every epoch goes through.
     """
 
     sample_rate: int
     seed: int
+    num_new: int
 
     @property
     def audio_seconds(self) -> Seconds:

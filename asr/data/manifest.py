@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from asr.errors import DataError, did_you_mean, shown
-from asr.store import write_text
+from asr.store import replacing
 from asr.units import Seconds, is_number
 
 MAX_LINE_BYTES = 1_000_000
@@ -137,7 +137,9 @@ def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
             raise DataError(f"{path}: cannot write utterance {utterance.id!r}: {error}") from None
         seen.add(utterance.id)
         lines.append(json.dumps(row, ensure_ascii=False) + "\n")
-    write_text(path, "".join(lines))
+    # not joined first: a manifest may be a large part of the memory
+    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:
+        file.writelines(lines)
 
 
 @contextmanager

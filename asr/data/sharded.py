@@ -81,7 +81,7 @@ class ShardedData(Dataset[Batch]):
         views: int = 1,
     ) -> None:
         """Raises: UsageError, DataError if the shards cannot be trained on."""
-        self.index, self.sample_rate = index, sample_rate
+        self.index, self.sample_rate, self.num_new = index, sample_rate, len(index)
         self.loader, self.augment, self.seed, self.views = loader, augment, seed, views
         self.reader = ShardReader(index, cache_mb=loader.shard_cache_mb)
         folder = augment.waveform.noise_folder

@@ -128,6 +128,7 @@ class StepPlanner:
         seeds: Indices,
         num_samples: Indices,
         *,
+        chosen: Indices | None = None,
         seed: int,
         epoch: int,
         group: int = 0,
@@ -135,16 +136,20 @@ class StepPlanner:
     ) -> StepPlan:
         """Return the steps of utterances in an epoch.
 
-        Args: rows (utterances,) of the corpus; seeds, num_samples: theirs, as in `samples`.
+        Args:
+            rows (utterances,) of the corpus; seeds, num_samples: theirs, as in `samples`.
+            chosen: the positions of those that start a row; all of them may follow.
         """
         joined, followers = self.samples(seeds, num_samples)
         batches = plan_epoch(
-            joined,
+            joined if chosen is None else joined[chosen],
             batch_samples=int(self.batch_seconds * self.sample_rate),
             seed=seed,
             epoch=epoch,
             shortest_first=self.shortest_first,
         )
+        if chosen is not None:
+            batches = [chosen[batch] for batch in batches]
         return StepPlan(rows, joined, followers, batches, epoch, group, first_step)
 
 

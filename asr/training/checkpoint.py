@@ -32,11 +32,13 @@ class Position:
         epoch, step_in_epoch: the next step's place in the batch plan.
         audio_seconds: audio seen, every view counted, after speed perturbation.
         wall_seconds: spent so far, over all starts.
-        best: (word error rate, step) of the kept checkpoints, best first.
+        best: (word error rate, its mean with the guard's if there is one; step) of the kept checkpoints, best first.
         worse: validations since the best one.
         all_blank: validations in a row whose output was nearly all blank.
         skipped: steps without a finite gradient.
         left_out: ids of utterances whose loss was infeasible or not finite -> in how many steps.
+        guard_start: of a fine-tuning, the guard's word error rate before the first step.
+        guard_fell: whether it has been said that the guard has fallen.
     """
 
     step: int = 0
@@ -49,6 +51,8 @@ class Position:
     all_blank: int = 0
     skipped: int = 0
     left_out: dict[str, int] = field(default_factory=dict)
+    guard_start: float | None = None
+    guard_fell: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,22 +105,24 @@ def load_state(path: Path) -> TrainingState:
     return TrainingState(position, raw, optimizer, described.get("scaler", {}), described.get("run", {}))
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer, module: nn.Module) -> dict[str, dict[str, Tensor]]:
-    """Return the optimiser's state by parameter name."""
+def optimizer_tensors(
+    optimizer: torch.optim.Optimizer, weights: Mapping[str, nn.Parameter]
+) -> dict[str, dict[str, Tensor]]:
+    """Return the optimiser's state by the weight's name."""
     return {
-        name: dict(optimizer.state[parameter])
-        for name, parameter in module.named_parameters()
-        if parameter in optimizer.state
+        name: dict(optimizer.state[parameter]) for name, parameter in weights.items() if parameter in optimizer.state
     }
 
 
 def restore_optimizer(
-    optimizer: torch.optim.Optimizer, module: nn.Module, tensors: Mapping[str, Mapping[str, Tensor]]
+    optimizer: torch.optim.Optimizer,
+    weights: Mapping[str, nn.Parameter],
+    tensors: Mapping[str, Mapping[str, Tensor]],
 ) -> None:
-    """Put saved state back into an optimiser over the parameters of `module`."""
+    """Put saved state back into an optimiser over `weights`."""
     # moments lie beside their parameter; so does the step counter of a fused optimiser, others keep it on the CPU
     fused = bool(optimizer.defaults.get("fused"))
-    for name, parameter in module.named_parameters():
+    for name, parameter in weights.items():
         if name in tensors:
             optimizer.state[parameter] = {
                 key: tensor.clone() if key == "step" and not fused else tensor.to(parameter.device, copy=True)

@@ -47,6 +47,35 @@ class TrainConfig(Config):
     max_infeasible: float = Field(0.01, ge=0, le=1, description="refuse data with a larger share that CTC cannot spell")
 
 
+class ReplayConfig(Config):
+    """What the model knew, trained on beside what is new, so that it is not forgotten."""
+
+    manifest: str | None = Field(None, description="utterances of the old kind")
+    ratio: float = Field(0.5, gt=0, lt=1, description="share of them in the audio of an epoch, drawn anew for each")
+
+
+class FinetuneConfig(Config):
+    """What makes a training from another model's weights gentle; only with `asr train --from`."""
+
+    replay: ReplayConfig = Field(ReplayConfig(), description="old utterances among the new ones")
+    guard: str | None = Field(None, description="manifest of held-out utterances of the old kind, validated too")
+    guard_drop: float = Field(1.0, ge=0, description="warn when the guard's WER has risen by so many points")
+    freeze: tuple[str, ...] = Field((), description="weights that stay as they are: names of the encoder with * and ?")
+    unfreeze_epochs: int = Field(0, ge=0, description="let go of the last pattern of freeze after so many; 0 = never")
+    depth_decay: float = Field(1.0, gt=0, le=1, description="learning rate of a layer, as a share of the next one's")
+    adapter_rank: int = Field(0, ge=0, le=1024, description="train low-rank changes of matrices only; 0 = the matrices")
+    pull: float = Field(0.0, ge=0, description="pull of the weights towards where they started, decoupled as decay is")
+    new_script: bool = Field(False, description="allow an alphabet that shares nothing with the model's")
+
+    @model_validator(mode="after")
+    def _check(self) -> "FinetuneConfig":
+        if self.unfreeze_epochs and not self.freeze:
+            raise ValueError(f"unfreeze_epochs ({self.unfreeze_epochs}) needs patterns in freeze")
+        if self.adapter_rank and (self.freeze or self.pull):
+            raise ValueError("adapter_rank freezes all matrices already; leave out freeze and pull")
+        return self
+
+
 class ExperimentConfig(Config):
     """The root: what a conf/*.yaml holds."""
 
@@ -54,6 +83,7 @@ class ExperimentConfig(Config):
     model: ModelConfig = Field(ModelConfig(), description="features and encoder")
     augment: AugmentConfig = Field(AugmentConfig(), description="what training does to the data")
     train: TrainConfig = Field(TrainConfig(), description="optimiser, batches, length")
+    finetune: FinetuneConfig = Field(FinetuneConfig(), description="for a training that starts from another model")
 
     @model_validator(mode="after")
     def _check(self) -> "ExperimentConfig":

@@ -24,6 +24,8 @@ COLUMNS = (
     "cer",
     "blank_share",
     "mean_tokens",
+    "guard_wer",
+    "guard_cer",
 )
 
 

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -13,10 +13,13 @@ from torch.utils.data import DataLoader
 from asr.data.loader import Batch, BatchSource
 from asr.errors import InputError, UsageError
 from asr.model import AcousticModel
+from asr.nn.encoder import EncoderOutput
 from asr.randomness import step_seed
+from asr.training.adapters import Adapters
 from asr.training.averaging import MovingAverage
 from asr.training.checkpoint import Position, TrainingState, restore_optimizer
 from asr.training.config import ExperimentConfig
+from asr.training.finetune import depth_below_output, frozen_patterns, matched, pull_towards
 from asr.training.objective import BatchLoss, batch_loss
 from asr.training.schedule import learning_rate
 
@@ -58,16 +61,30 @@ class CtcTraining(LightningModule):
         position: how far the training has come; the loader starts there.
         left_out: ids of utterances whose loss this rank found infeasible or not finite since they were last
             gathered into the position -> in how many steps.
+        adapters: low-rank changes that are trained in place of the matrices, if the configuration wants them.
     """
 
     def __init__(
-        self, model: AcousticModel, data: BatchSource, experiment: ExperimentConfig, state: TrainingState | None
+        self,
+        model: AcousticModel,
+        data: BatchSource,
+        experiment: ExperimentConfig,
+        state: TrainingState | None,
+        start: Mapping[str, Tensor] | None = None,
     ) -> None:
+        """Put together what trains.
+
+        Args: state: of the run to resume; start: weights that a fine-tuning started from, towards which it is pulled.
+        """
         super().__init__()
         self.model = model
         self.data = data
         self.experiment = experiment
         self.train_config = experiment.train
+        self.finetune_config = experiment.finetune
+        rank = experiment.finetune.adapter_rank
+        self.adapters = Adapters(model.encoder, rank) if rank else None
+        self._start = start
         self.position = state.position if state else Position()
         self.left_out: dict[str, int] = {}
         self.last_shape = "the first batch"
@@ -76,13 +93,14 @@ class CtcTraining(LightningModule):
         self.gradient_norm = 0.0
         self._saved_optimizer = state.optimizer if state else {}
         decay = self.train_config.ema_decay
-        self.average = MovingAverage(decay, model.state_dict()) if decay else None
+        self.average = MovingAverage(decay, self.merged_state()) if decay else None
         self._loader: TimedLoader | None = None
         self._steps_in_epoch = 1
         self._step_seconds = 0.0
         self._skipped_in_a_row = 0
-        if state and self.average:  # a checkpoint's own weights are the average
-            model.load_state_dict(state.raw)
+        if state and state.raw:  # a checkpoint's own weights are the average, with the adapters merged into them
+            self.load_raw(state.raw)
+        self._freeze()
 
     @property
     def finished(self) -> bool:
@@ -95,9 +113,37 @@ class CtcTraining(LightningModule):
         """Whether the step just done was the last one of its epoch."""
         return self.position.step_in_epoch >= self._steps_in_epoch
 
+    def named_weights(self) -> dict[str, torch.nn.Parameter]:
+        """Return all weights by name, those of the adapters too."""
+        adapters = self.adapters.named_parameters(prefix="adapters") if self.adapters else ()
+        return dict(self.model.named_parameters()) | dict(adapters)
+
+    def raw_state(self) -> dict[str, Tensor]:
+        """Return the weights that the optimiser works on, and what else the model keeps."""
+        adapters = self.adapters.state_dict(prefix="adapters.") if self.adapters else {}
+        return {**self.model.state_dict(), **adapters}
+
+    def load_raw(self, raw: Mapping[str, Tensor]) -> None:
+        """Put back what `raw_state` returned."""
+        own = {name: tensor for name, tensor in raw.items() if not name.startswith("adapters.")}
+        self.model.load_state_dict(own)
+        if self.adapters:
+            changes = {name.removeprefix("adapters."): raw[name] for name in raw.keys() - own.keys()}
+            self.adapters.load_state_dict(changes)
+
+    def merged_state(self) -> dict[str, Tensor]:
+        """Return the model's weights with the adapters merged into them."""
+        state = self.model.state_dict()
+        if self.adapters:
+            with torch.no_grad():
+                changed = self.adapters.merged(self.model.encoder)
+            state = {**state, **{f"encoder.{name}": tensor for name, tensor in changed.items()}}
+        return state
+
     def train_dataloader(self) -> TimedLoader:
         """Return the batches of the epoch about to run, from where the training stands."""
         self._collect_wait()
+        self._freeze()
         ranks = self.trainer.world_size
         parts = self.data.parts(
             self.position.epoch, rank=self.global_rank, ranks=ranks, first_step=self.position.step_in_epoch
@@ -118,7 +164,7 @@ class CtcTraining(LightningModule):
         scale = self.trainer.world_size * self.train_config.loader.accumulate
         self._step_seconds = batch.global_seconds * batch.seeds.shape[1]
         if not batch.ids:
-            return _zero_loss(self.model)
+            return _zero_loss(self)
         loss = self.loss_of(batch)
         self._count(loss)
         self.step_loss += float(loss.ctc)
@@ -128,7 +174,7 @@ class CtcTraining(LightningModule):
         """Try the heaviest batches, so that a lack of memory shows now and not in the middle of an epoch."""
         if self.position.step:
             return
-        parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
         for batch in self.data.heaviest(rank=self.global_rank, ranks=self.trainer.world_size):
             with self.trainer.precision_plugin.forward_context():
                 loss = self.loss_of(batch.to(self.device))
@@ -140,14 +186,20 @@ class CtcTraining(LightningModule):
         rows, samples = batch.waveform.shape
         seconds = samples / self.data.sample_rate
         self.last_shape = f"{rows} utterances of up to {seconds:.1f} s and {batch.targets.shape[1]} labels"
-        return batch_loss(self.model, batch, self.train_config, self.experiment.augment)
+        return batch_loss(self.model, batch, self.train_config, self.experiment.augment, encode=self._encode)
+
+    def _encode(self, features: Tensor, lengths: Tensor) -> EncoderOutput:
+        if self.adapters:
+            return self.adapters.encode(self.model.encoder, features, lengths)
+        output: EncoderOutput = self.model.encoder(features, lengths)
+        return output
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Set the learning rate of this step."""
         done = (self.position.epoch + self.position.step_in_epoch / self._steps_in_epoch) / self.train_config.epochs
         rate = learning_rate(self.train_config.optimizer, self.position.step, done)
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
 
     def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *_: Any, **__: Any) -> None:
         """Clip the gradient's norm, and keep it for the log.
@@ -155,8 +207,10 @@ class CtcTraining(LightningModule):
         A gradient that is not finite is dropped, and the step with it: it would spoil all weights for good.
         Raises: UsageError if that happens again and again.
         """
+        for name in self._resting:  # without a gradient AdamW leaves a weight as it is
+            self._weights[name].grad = None
         limit = self.train_config.optimizer.clip_norm or float("inf")
-        self.gradient_norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit))
+        self.gradient_norm = float(torch.nn.utils.clip_grad_norm_(self.parameters(), limit))
         if math.isfinite(self.gradient_norm):
             self._skipped_in_a_row = 0
             return
@@ -178,8 +232,9 @@ class CtcTraining(LightningModule):
         self.position.audio_seconds += self._step_seconds
         # with fp16 the loss scaler oversteps its scale now and then to find it: no sign of trouble, and no new weights
         left_out = self.train_config.precision == "fp16" and self._skipped_in_a_row > 0
+        self._pull()
         if self.average and not left_out:
-            self.average.update(self.model.state_dict(), self.position.step)
+            self.average.update(self.merged_state(), self.position.step)
 
     def finish_epoch(self) -> None:
         """Turn to the next epoch."""
@@ -189,16 +244,18 @@ class CtcTraining(LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return AdamW; vectors (biases, norms) are not decayed.  A resumed run gets its state back."""
         config = self.train_config.optimizer
-        parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        groups = [
-            {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
-            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-        ]
+        groups: dict[tuple[bool, float], dict[str, Any]] = {}
+        for name, parameter in self.named_weights().items():
+            if parameter.requires_grad:
+                matrix, share = parameter.ndim >= 2, self._share_of_rate(name)
+                decay = config.weight_decay if matrix else 0.0
+                group = groups.setdefault((matrix, share), {"params": [], "weight_decay": decay, "share": share})
+                group["params"].append(parameter)
         # one fused loop over the weights: a plain AdamW costs a fifth of a CPU step.  With fp16 it would undo the
         # loss scale inside its step, too late for clipping.
         fused = self.train_config.precision != "fp16"
-        optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=fused)
-        restore_optimizer(optimizer, self.model, self._saved_optimizer)
+        optimizer = torch.optim.AdamW(list(groups.values()), lr=config.learning_rate, betas=config.betas, fused=fused)
+        restore_optimizer(optimizer, self.named_weights(), self._saved_optimizer)
         self._saved_optimizer = {}
         return optimizer
 
@@ -218,6 +275,33 @@ class CtcTraining(LightningModule):
             for name, times in part.items():
                 self.position.left_out[name] = self.position.left_out.get(name, 0) + times
         return new
+
+    def _share_of_rate(self, name: str) -> float:
+        """Return the learning rate of a weight as a share of the output layer's."""
+        if name.startswith("adapters."):
+            return 1.0
+        return self.finetune_config.depth_decay ** depth_below_output(name, self.model.config.encoder)
+
+    def _freeze(self) -> None:
+        """Let rest what is frozen in this epoch; what is never let go needs no gradient at all, which saves time."""
+        weights = self._weights = self.named_weights()
+        self._resting = matched(weights, frozen_patterns(self.finetune_config, self.position.epoch))
+        if not self.finetune_config.unfreeze_epochs:
+            for name in self._resting:
+                weights[name].requires_grad_(False)
+
+    def _pull(self) -> None:
+        """Pull what is trained towards where it started, by as much as this step's learning rate says."""
+        if not self.finetune_config.pull:
+            return
+        assert self._start is not None, "a pull is only for a fine-tuning"
+        for group in self.trainer.optimizers[0].param_groups:
+            rows = {name: self._weights[name] for name in self._names_in(group)}
+            pull_towards(self._start, rows, min(1.0, group["lr"] * self.finetune_config.pull))
+
+    def _names_in(self, group: dict[str, Any]) -> list[str]:
+        inside = {id(parameter) for parameter in group["params"]}
+        return [name for name, parameter in self._weights.items() if id(parameter) in inside]
 
     def _collect_wait(self) -> None:
         if self._loader is not None:
@@ -240,6 +324,7 @@ def _seed_network(seed: int, device: torch.device) -> None:
         torch.cuda.manual_seed(seed)
 
 
-def _zero_loss(model: AcousticModel) -> Tensor:
-    """Return 0 with a gradient of 0 for every parameter, for a rank whose part of the step is empty."""
-    return torch.stack([parameter.sum() * 0.0 for parameter in model.parameters()]).sum()
+def _zero_loss(module: CtcTraining) -> Tensor:
+    """Return 0 with a gradient of 0 for everything trained, for a rank whose part of the step is empty."""
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    return torch.stack([parameter.sum() * 0.0 for parameter in trained]).sum()

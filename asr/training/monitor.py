@@ -21,6 +21,7 @@ from asr.training.checkpoint import (
     optimizer_tensors,
     save_checkpoint,
 )
+from asr.training.config import FinetuneConfig
 from asr.training.journal import Journal
 from asr.training.module import CtcTraining
 from asr.training.validation import Validation, Validator
@@ -54,10 +55,12 @@ class Monitor(Callback):
         say: Callable[[str], None],
         progress: Progress,
         stop_below_cer: float | None = None,
+        guard: Validator | None = None,
     ) -> None:
-        self.out, self.run, self.validator = out, run, validator
+        self.out, self.run, self.validator, self.guard = out, run, validator, guard
         self.say, self.progress, self.stop_below_cer = say, progress, stop_below_cer
         self.validation: Validation | None = None
+        self.guarded: Validation | None = None
         self.journal: Journal | None = None
         self.train_seconds = 0.0
         self._resumed_at = (0.0, 0.0)  # audio and wall seconds when this process started
@@ -105,6 +108,8 @@ class Monitor(Callback):
         if trainer.is_global_zero:
             tensorboard = module.train_config.tensorboard
             self.journal = Journal(self.out / "logs", resumed_step=module.position.step, tensorboard=tensorboard)
+            if self.guard is not None and module.position.guard_start is None:
+                module.position.guard_start = self._guard(module, self.guard).wer
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Log and save at their intervals, after the last part of a step."""
@@ -129,6 +134,8 @@ class Monitor(Callback):
         due = module.position.epoch % module.train_config.validate_every == 0 or last
         if due and trainer.is_global_zero:
             found = self._validate(module, self.validator) if self.validator is not None else None
+            if self.guard is not None:
+                self._watch(module, self._guard(module, self.guard))
             with evaluation_weights(module):
                 self._keep(module, found)
         # the other ranks know neither what the validation found nor whether Ctrl-C came meanwhile
@@ -162,9 +169,10 @@ class Monitor(Callback):
         module.position.wall_seconds = self._resumed_at[1] + time.monotonic() - self._started
         optimizer = trainer.optimizers[0]
         scaler = trainer.precision_plugin.state_dict()
-        weights = module.model.state_dict() if module.average else {}
+        weights = module.raw_state() if module.average or module.adapters else {}
         raw = {name: tensor.clone() for name, tensor in weights.items()}
-        state = TrainingState(module.position, raw, optimizer_tensors(optimizer, module.model), scaler, self.run)
+        moments = optimizer_tensors(optimizer, module.named_weights())
+        state = TrainingState(module.position, raw, moments, scaler, self.run)
         with evaluation_weights(module):
             save_checkpoint(self.out / "checkpoints" / LAST, module.model, self._notes(module), state)
 
@@ -209,12 +217,17 @@ class Monitor(Callback):
             }
         )
 
-    def _validate(self, module: CtcTraining, validator: Validator) -> Validation:
+    def _run(self, module: CtcTraining, validator: Validator) -> Validation:
+        """Return what a validator finds, its time not counted as training."""
         started = time.monotonic()
         with evaluation_weights(module):
-            found = self.validation = validator.run(module.model)
+            found = validator.run(module.model)
         self._validating += time.monotonic() - started
         self._logged_at += time.monotonic() - started
+        return found
+
+    def _validate(self, module: CtcTraining, validator: Validator) -> Validation:
+        found = self.validation = self._run(module, validator)
         position = module.position
         assert self.journal is not None, "the journal is opened on rank 0 before any validation"
         rates = {"wer": found.wer, "cer": found.cer}
@@ -230,6 +243,29 @@ class Monitor(Callback):
         self._hint(module, found)
         return found
 
+    def _guard(self, module: CtcTraining, guard: Validator) -> Validation:
+        """Return what is left of what the model knew before."""
+        found = self.guarded = self._run(module, guard)
+        position = module.position
+        assert self.journal is not None, "the journal is opened before anything is guarded"
+        self.journal.write(
+            {"step": position.step, "epoch": position.epoch, "guard_wer": found.wer, "guard_cer": found.cer}
+        )
+        self.say(f"epoch {position.epoch}, step {position.step}: guard WER {found.wer:.2f} %, CER {found.cer:.2f} %")
+        return found
+
+    def _watch(self, module: CtcTraining, found: Validation) -> None:
+        """Warn, once, at the moment when the guard has fallen."""
+        position, config = module.position, module.experiment.finetune
+        assert position.guard_start is not None, "the guard is measured before the first step"
+        if position.guard_fell or found.wer <= position.guard_start + config.guard_drop:
+            return
+        position.guard_fell = True
+        self.say(
+            f"epoch {position.epoch}, step {position.step}: what the model knew is being forgotten: guard WER"
+            f" {position.guard_start:.2f} -> {found.wer:.2f} %; {_remedy(config)}"
+        )
+
     def _hint(self, module: CtcTraining, found: Validation) -> None:
         position = module.position
         position.all_blank = position.all_blank + 1 if found.blank_share > BLANK_SHARE else 0
@@ -244,8 +280,9 @@ class Monitor(Callback):
         """Keep this checkpoint if it is among the best or the last, and delete those that no longer are."""
         position, config = module.position, module.train_config
         if found is not None:
-            position.worse = 0 if not position.best or found.wer < position.best[0][0] else position.worse + 1
-            position.best = sorted({*position.best, (found.wer, position.step)})[: max(1, config.keep_best)]
+            rate = found.wer if self.guarded is None else (found.wer + self.guarded.wer) / 2  # the best of both
+            position.worse = 0 if not position.best or rate < position.best[0][0] else position.worse + 1
+            position.best = sorted({*position.best, (rate, position.step)})[: max(1, config.keep_best)]
         folder = self.out / "checkpoints"
         steps = kept_checkpoints(folder).keys() | {position.step}
         # a killed run may have kept one beyond the step that it was resumed from
@@ -277,15 +314,22 @@ class Monitor(Callback):
         return ModelNotes(training=told)
 
 
+def _remedy(config: FinetuneConfig) -> str:
+    """Return what holds a model back from forgetting, as it is configured."""
+    if config.replay.manifest is None:
+        return "replay old utterances (finetune.replay.manifest)"
+    return f"raise finetune.replay.ratio (now {config.replay.ratio:g}) or lower train.optimizer.learning_rate"
+
+
 @contextmanager
 def evaluation_weights(module: CtcTraining) -> Iterator[AcousticModel]:
-    """Put the moving average into the model for a while, if there is one."""
+    """Put the moving average into the model for a while, if there is one, or else merge its adapters into it."""
     model = module.model
-    if module.average is None:
+    if module.average is None and module.adapters is None:
         yield model
         return
     raw = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    model.load_state_dict(module.average.average)
+    model.load_state_dict(module.average.average if module.average else module.merged_state())
     try:
         yield model
     finally:

@@ -1,5 +1,6 @@
 """The training loss of a batch: CTC, with an intermediate head and consistency between views as options."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -49,10 +50,20 @@ def training_features(model: AcousticModel, batch: Batch, augment: AugmentConfig
         return features * keep, lengths
 
 
-def batch_loss(model: AcousticModel, batch: Batch, config: TrainConfig, augment: AugmentConfig) -> BatchLoss:
-    """Return the loss of a batch of at least one utterance."""
+def batch_loss(
+    model: AcousticModel,
+    batch: Batch,
+    config: TrainConfig,
+    augment: AugmentConfig,
+    *,
+    encode: Callable[[Tensor, Tensor], EncoderOutput] | None = None,
+) -> BatchLoss:
+    """Return the loss of a batch of at least one utterance.
+
+    Args: encode: what stands in for the model's encoder, where its weights are not the ones trained.
+    """
     features, lengths = training_features(model, batch, augment)
-    output = model.encoder(features, lengths)
+    output = (encode or model.encoder)(features, lengths)
     views = batch.seeds.shape[1]
     targets, target_lengths = batch.targets.repeat(views, 1), batch.target_lengths.repeat(views)
     ctc = ctc_losses(output.log_probs, output.lengths, targets, target_lengths)

@@ -1,7 +1,7 @@
 """Greedy decoding of held-out utterances during training: error rates, and what to look at when they are bad."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -31,6 +31,16 @@ class Validation:
     pairs: list[tuple[str, str]]
 
 
+@dataclass
+class _Heard:
+    """What a model made of the utterances, and counts of its frames and tokens."""
+
+    texts: list[str] = field(default_factory=list)
+    blanks: int = 0
+    frames: int = 0
+    tokens: int = 0
+
+
 class Validator:
     """Decodes a fixed set of utterances, read once and kept."""
 
@@ -43,31 +53,41 @@ class Validator:
 
     def run(self, model: AcousticModel) -> Validation:
         """Return the error rates of `model`, which is left in the mode it was in."""
+        heard = self._heard(model)
+        pairs = self._pairs(heard)
+        rates = score(pairs)
+        shown = [pairs[len(pairs) * part // 4] for part in (1, 2, 3)]
+        return Validation(
+            wer=100 * rates.words.rate,
+            cer=100 * rates.characters.rate,
+            blank_share=heard.blanks / max(1, heard.frames),
+            mean_tokens=heard.tokens / max(1, len(heard.texts)),
+            pairs=[(pair.reference, pair.hypothesis) for pair in shown],
+        )
+
+    def pairs(self, model: AcousticModel) -> list[Pair]:
+        """Return what was said and what `model` recognises, utterance by utterance, from short to long."""
+        return self._pairs(self._heard(model))
+
+    def _pairs(self, heard: "_Heard") -> list[Pair]:
+        return [Pair(*row) for row in zip(self.ids, self.references, heard.texts, strict=True)]
+
+    def _heard(self, model: AcousticModel) -> "_Heard":
         was_training = model.training
         model.eval()
-        texts: list[str] = []
-        blanks = frames = tokens = 0
+        heard = _Heard()
         with torch.inference_mode():
             device = next(model.parameters()).device
             for first, last in self._batches():
                 log_probs, lengths = model(*self._padded(first, last, device))
                 for path in best_paths(log_probs.cpu(), lengths.cpu()):
                     spans = collapse(path, blank_id=BLANK_ID)
-                    texts.append(model.tokenizer.decode([span.token_id for span in spans]))
-                    blanks += int((path.token_ids == BLANK_ID).sum())
-                    frames += len(path.token_ids)
-                    tokens += len(spans)
+                    heard.texts.append(model.tokenizer.decode([span.token_id for span in spans]))
+                    heard.blanks += int((path.token_ids == BLANK_ID).sum())
+                    heard.frames += len(path.token_ids)
+                    heard.tokens += len(spans)
         model.train(was_training)
-        pairs = [Pair(*row) for row in zip(self.ids, self.references, texts, strict=True)]
-        rates = score(pairs)
-        shown = [pairs[len(pairs) * part // 4] for part in (1, 2, 3)]
-        return Validation(
-            wer=100 * rates.words.rate,
-            cer=100 * rates.characters.rate,
-            blank_share=blanks / max(1, frames),
-            mean_tokens=tokens / max(1, len(texts)),
-            pairs=[(pair.reference, pair.hypothesis) for pair in shown],
-        )
+        return heard
 
     def _batches(self) -> list[tuple[int, int]]:
         """Return [first, last) of runs whose padded size stays within the batch."""

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from asr.cli.preparing import prepare_command
 from asr.data.corpus import CorpusSignature
+from asr.data.lines import numbered_lines
 from asr.data.manifest import Utterance
-from asr.data.published import PublishedCorpus, held_out, whole_file, write_manifests
+from asr.data.published import PublishedCorpus, hold_out_speakers, whole_file, write_manifests
 from asr.errors import DataError
 
 AN4 = PublishedCorpus(
@@ -50,15 +51,7 @@ def prepare(corpus: Path, out: Path, *, accept: bool = True) -> None:
     if accept:
         for part, utterances in parts.items():
             AN4.accept(part, utterances)
-    everybody = parts["train"]
-    speakers = held_out([str(utterance.speaker) for utterance in everybody], NUM_HELD_OUT)
-    manifests = {
-        "train": [utterance for utterance in everybody if utterance.speaker not in speakers],
-        "train_all": everybody,
-        "valid": [utterance for utterance in everybody if utterance.speaker in speakers],
-        "test": parts["test"],
-    }
-    write_manifests(out, manifests)
+    write_manifests(out, hold_out_speakers(parts["train"], NUM_HELD_OUT) | {"test": parts["test"]})
 
 
 def _utterances(root: Path, part: str, converted: Path) -> Iterator[Utterance]:
@@ -76,10 +69,7 @@ def _utterances(root: Path, part: str, converted: Path) -> Iterator[Utterance]:
 
 
 def _lines(path: Path) -> list[str]:
-    try:
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot read: {error}; get the corpus again") from None
+    return [line.strip() for _, line in numbered_lines(path) if line.strip()]
 
 
 def main() -> int:

@@ -6,11 +6,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/../stages.sh"
 # train: without the 8 speakers held out for validation; train_all: all 74
 extra=([train]=train [accept]=published)
 recipe an4 "$@"
-[[ ${extra[train]} == train || ${extra[train]} == train_all ]] ||
-    fail 2 "--train must be train or train_all, got '${extra[train]}'"
 data=$out/data
-# train_all holds valid; of the test recordings the confidence alone is looked at, not what they say
-[[ ${extra[train]} == train ]] || unheard=$data/test.jsonl
 
 stage prepare --input "$corpus" --output "$data/train.jsonl" --output "$data/train_all.jsonl" \
     --output "$data/valid.jsonl" --output "$data/test.jsonl" \

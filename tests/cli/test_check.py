@@ -124,7 +124,7 @@ def test_a_configuration_brings_the_sample_rate(
         (["{good}", "--jobs", "0"], "--jobs 0: must be at least 1"),
         (["{good}", "other.jsonl", "--fix", "x.jsonl"], "--fix cleans one manifest, 2 are given"),
         (["{good}", "--fix", "{good}"], "is one of the files to read"),
-        (["{good}", "--model", "m", "--tokens", "t"], "--model holds its own tokens and configuration"),
+        (["{good}", "--model", "m", "--config", "c"], "--model holds its own configuration"),
         ([], "the following arguments are required: MANIFEST"),
     ],
 )

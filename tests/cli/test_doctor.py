@@ -38,9 +38,29 @@ def test_needed_packages_are_those_of_the_installation() -> None:
     assert {package.name for package in doctor.NEEDED} == required
 
 
+def test_extras_are_those_of_the_installation() -> None:
+    setup = ConfigParser(interpolation=None)
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+    lines = {extra: text for extra, text in setup["options.extras_require"].items() if extra != "test"}
+    required = {extra: re.split(r"[<>=~! \[]", text.strip())[0] for extra, text in lines.items()}
+    assert {extra: package.name for extra, package in doctor.EXTRAS.items()} == required
+
+
+def test_an_extra_that_is_missing_is_no_fault(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _light(monkeypatch, Package("numpy", "numpy", "-"))
+    monkeypatch.setattr(doctor, "EXTRAS", {"tea": Package("no-such-package", "no_such_package", "no tea")})
+    assert main(["doctor"]) == 0
+    assert "note     no-such-package: not installed; costs: no tea; cure: pip install 'asr[tea]'" in (
+        capsys.readouterr().out
+    )
+
+
 def _light(monkeypatch: pytest.MonkeyPatch, *packages: Package) -> None:
     """Let the doctor look at light packages only: this process may not import torch for a test."""
     monkeypatch.setattr(doctor, "NEEDED", packages)
+    monkeypatch.setattr(doctor, "EXTRAS", {})
 
 
 def test_whole_machine(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from asr.data.manifest import Utterance, write_manifest
 from asr.data.archives import FolderArchive, ManifestArchive, ShardArchive, open_archive
+from asr.data.manifest import Utterance, write_manifest
 from asr.data.sharding import write_shards
 from asr.errors import DataError
 from tests.tiny_model import babble, write_wav

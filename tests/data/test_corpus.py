@@ -1,6 +1,8 @@
 """Acceptance of a corpus: the same in any lossless form, refused when a sample or a word differs."""
 
+import hashlib
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +98,17 @@ def test_a_missing_file_is_told_before_any_is_read(tmp_path: Path, expected: Cor
         verify("tiny", [unread], expected)
 
 
+def test_what_is_not_known_is_not_compared(tmp_path: Path, expected: CorpusSignature) -> None:
+    utterances = corpus(tmp_path / "x", ".wav", changed=True)
+    verify("tiny", utterances, replace(expected, samples_sha256=None))
+    with pytest.raises(DataError, match="the decoded samples differ"):
+        verify("tiny", utterances, replace(expected, transcripts_sha256=None))
+    (tmp_path / "x" / "one.wav").unlink()
+    verify("tiny", utterances, CorpusSignature(2))  # no file was read
+    with pytest.raises(DataError, match="2 audio files, expected 3"):
+        verify("tiny", utterances, CorpusSignature(3))
+
+
 def test_segments_of_one_file_count_it_once(tmp_path: Path) -> None:
     row = corpus(tmp_path / "x", ".wav")[0]
     halves = [Utterance(f"h{n}", row.audio, 0.25 * n, 0.25, f"half {n}") for n in (0, 1)]
@@ -135,3 +148,13 @@ def test_the_signature_of_yesno(corpora: Path) -> None:
         for path in (corpora / "waves_yesno").glob("*.wav")
     ]
     assert corpus_signature(rows) == YESNO
+
+
+def test_a_lossy_file_is_known_by_its_bytes(tmp_path: Path) -> None:
+    """Decoders of Vorbis need not round alike, so the samples of one machine are not those of another."""
+    utterances = corpus(tmp_path / "ogg", ".ogg")
+    content = b"".join(row.audio.read_bytes() for row in sorted(utterances, key=lambda row: row.audio.stem))
+    assert corpus_signature(utterances).samples_sha256 == hashlib.sha256(content).hexdigest()
+    utterances[0].audio.unlink()
+    with pytest.raises(DataError, match=r"one\.ogg: cannot read"):
+        corpus_signature(utterances)

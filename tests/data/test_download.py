@@ -16,6 +16,7 @@ from asr.errors import DataError, MachineError, UsageError
 
 BODY = bytes(range(256)) * 4000  # about 1 MB: several blocks
 SHA256 = hashlib.sha256(BODY).hexdigest()
+MD5 = hashlib.md5(BODY).hexdigest()
 QUICK = DownloadLimits(attempts=3, timeout=5.0, backoff=0.0)
 
 
@@ -117,6 +118,17 @@ def test_a_wrong_file_in_place_is_named_and_kept(server: Server, target: Path) -
     with pytest.raises(DataError, match="has 4 bytes, expected 5"):
         download([server.url], target, size=5)
     assert target.read_bytes() == b"mine"
+
+
+def test_an_md5_is_as_good_where_nothing_better_was_published(server: Server, target: Path) -> None:
+    target.parent.mkdir()
+    target.with_name("corpus.tar.part").write_bytes(BODY[:300_000])
+    download([server.url], target, md5=MD5, limits=QUICK)
+    assert target.read_bytes() == BODY
+    assert server.requests == [("/corpus.tar", "bytes=300000-")], "a hash tells whose part it is"
+    target.write_bytes(b"mine")
+    with pytest.raises(DataError, match=f"its MD5 is {hashlib.md5(b'mine').hexdigest()}, expected {MD5}; delete it"):
+        download([server.url], target, md5=MD5)
 
 
 def test_a_part_of_an_earlier_call_is_continued(server: Server, target: Path) -> None:
@@ -291,6 +303,18 @@ def test_harmful_members_are_refused_and_nothing_stays(tmp_path: Path, bad: tarf
     with pytest.raises(DataError, match=f"{expected}.*; get the archive again"):
         extract_tar(archive, tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.tar.gz"]
+
+
+def test_only_what_is_wanted_is_unpacked_and_links_elsewhere_do_no_harm(tmp_path: Path) -> None:
+    members = [(member("top/a.wav"), BODY), (member("top/link", tarfile.SYMTYPE, "a.wav"), b""), (member("b"), b"x")]
+    archive = archive_of(tmp_path / "x.tar.gz", members)
+    folder = extract_tar(archive, tmp_path / "out", wanted=lambda path: path == "top/a.wav")
+    assert [path.name for path in folder.rglob("*") if path.is_file()] == ["a.wav"]
+    with pytest.raises(DataError, match="'top/link' is a link"):
+        extract_tar(archive, tmp_path / "all", wanted=lambda path: path.startswith("top/"))
+    evil = archive_of(tmp_path / "y.tar.gz", [(member("../evil"), b"")])
+    with pytest.raises(DataError, match=r"'\.\./evil' leads outside the folder"):
+        extract_tar(evil, tmp_path / "y", wanted=lambda path: False)
 
 
 @pytest.mark.parametrize("limits", [ExtractLimits(max_files=1), ExtractLimits(max_bytes=5)])

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from asr.config import parse
-from asr.data.loader import AugmentConfig, Batch, LoaderConfig, TrainingData
+from asr.data.loader import AugmentConfig, Batch, LoaderConfig, Replay, TrainingData
 from asr.data.manifest import Utterance
 from asr.errors import DataError, InputError
 from tests.training.miniature import RATE, Corpus, make_corpus
@@ -206,3 +206,53 @@ def test_a_batch_moves_with_all_its_tensors(corpus: Corpus) -> None:
     tensors = [value for batch in moved for value in contents(batch).values() if isinstance(value, torch.Tensor)]
     assert {tensor.device.type for tensor in tensors} == {"meta"}
     assert len(tensors) == 8 * len(moved)
+
+
+def replayed(corpus: Corpus, ratio: float, *, seed: int = 3) -> TrainingData:
+    """Return data of three new utterances among the miniature corpus replayed."""
+    new = [dataclasses.replace(item, id=f"new-{item.id}") for item in corpus.utterances[:3]]
+    config = parse(LoaderConfig, {"batch_seconds": 3.0, "max_seconds": 3.0, "workers": 0}, where="test")
+    replay = Replay(corpus.utterances, ratio)
+    return TrainingData(new, corpus.tokenizer, RATE, config, AugmentConfig(), seed=seed, replay=replay)
+
+
+def drawn(data: TrainingData, epoch: int) -> list[str]:
+    """Return the ids of the replayed utterances of an epoch, in the order of the manifest."""
+    return [data.utterances[index].id for index in sorted(data.selected(epoch)) if index >= data.num_new]
+
+
+@pytest.mark.parametrize("ratio", [0.2, 0.5, 0.7])
+def test_new_utterances_come_once_an_epoch_and_replayed_ones_make_their_share(corpus: Corpus, ratio: float) -> None:
+    data = replayed(corpus, ratio)
+    longest = max(item.duration for item in corpus.utterances)
+    for epoch in range(4):
+        ids = [name for batch in batches(data, epoch) for name in batch.ids]
+        assert sorted(name for name in ids if name.startswith("new-")) == sorted(
+            item.id for item in data.utterances[: data.num_new]
+        )
+        assert len(set(ids)) == len(ids)
+        assert sorted(ids) == sorted(data.utterances[index].id for index in data.selected(epoch))
+        seconds = {item.id: item.duration for item in data.utterances}
+        old = sum(seconds[name] for name in ids if not name.startswith("new-"))
+        new = sum(seconds[name] for name in ids if name.startswith("new-"))
+        assert 0 <= old - new * ratio / (1 - ratio) <= longest
+
+
+def test_every_epoch_replays_others_the_same_for_everybody(corpus: Corpus) -> None:
+    data = replayed(corpus, 0.5)
+    epochs = [drawn(data, epoch) for epoch in range(6)]
+    assert len({tuple(names) for names in epochs}) > 3
+    assert {name for names in epochs for name in names} > set(epochs[0])
+    assert epochs == [drawn(replayed(corpus, 0.5), epoch) for epoch in range(6)]
+    assert epochs != [drawn(replayed(corpus, 0.5, seed=4), epoch) for epoch in range(6)]
+
+
+def test_too_little_to_replay_is_replayed_whole(corpus: Corpus) -> None:
+    assert len(drawn(replayed(corpus, 0.95), 1)) == len(corpus.utterances)
+
+
+def test_ranks_share_what_is_replayed(corpus: Corpus) -> None:
+    data = replayed(corpus, 0.5)
+    parts = [[name for batch in batches(data, 2, rank, 2) for name in batch.ids] for rank in (0, 1)]
+    assert not set(parts[0]) & set(parts[1])
+    assert sorted(parts[0] + parts[1]) == sorted(data.utterances[index].id for index in data.selected(2))

@@ -1,8 +1,11 @@
 """Published corpora: fetched once from a server of our own, found in either folder, accepted or refused."""
 
+import hashlib
+import shutil
 import tarfile
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -11,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from asr.data.corpus import corpus_signature
-from asr.data.published import PublishedCorpus, held_out, whole_file
+from asr.data.published import CorpusInParts, PublishedCorpus, audio_files, held_out, whole_file
 from asr.errors import DataError
 from tests.recipes.miniature import make_yesno
 
@@ -65,6 +68,48 @@ def test_a_corpus_that_cannot_be_fetched_says_how_to_get_it(published: Published
     with pytest.raises(DataError, match=r"get it by hand: fetch http://127\.0\.0\.1:\d+/waves\.tar\.gz and save"):
         published.fetch(tmp_path / "downloads" / "waves")
     assert not (tmp_path / "downloads" / "waves").exists()
+
+
+def test_a_corpus_in_parts_gets_the_parts_it_lacks_and_keeps_archives_beside(
+    published: PublishedCorpus, tmp_path: Path
+) -> None:
+    body = (tmp_path / "served" / "waves.tar.gz").read_bytes()
+    md5 = hashlib.md5(body).hexdigest()
+    half = replace(published, archive_sha256=None, archive_md5=md5)
+    corpus = CorpusInParts({"one": half, "two": half, "three": half}).only(["one", "two"])
+    folder = tmp_path / "downloads" / "waves"
+    shutil.copytree(tmp_path / "made" / "waves", folder / "one" / "waves")
+    assert corpus.fetch(folder) == folder
+    assert corpus.root(folder, "two") == folder / "two" / "waves"
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["waves", "waves-two.tar.gz"], "one was there"
+    (folder.parent / "waves-two.tar.gz").unlink()
+    corpus.fetch(folder)
+    assert not (folder.parent / "waves-two.tar.gz").exists(), "not needed again"
+    other = CorpusInParts({"one": replace(half, archive_md5="0" * 32)})
+    with pytest.raises(DataError, match=f"its MD5 is {md5}, expected 0000.*get it by hand"):
+        other.fetch(tmp_path / "downloads" / "other")
+    with pytest.raises(DataError, match="not the corpus Waves"):
+        other.root(tmp_path / "downloads" / "other", "one")
+
+
+def test_all_parts_may_lie_in_one_folder(published: PublishedCorpus, tmp_path: Path) -> None:
+    corpus = CorpusInParts({"one": published, "two": published})
+    folder = tmp_path / "made" / "waves"
+    assert corpus.root(folder, "one") == corpus.root(folder, "two") == folder
+    (tmp_path / "served" / "waves.tar.gz").unlink()
+    assert corpus.fetch(folder) == folder
+
+
+def test_audio_files_are_known_by_name_and_the_first_suffix_counts(tmp_path: Path) -> None:
+    for name in ("a.wav", "a.flac", "b.wav", "c.txt", ".wav"):
+        (tmp_path / name).write_bytes(b"")
+    found = audio_files(tmp_path)
+    assert found["a"] == str(tmp_path / "a.flac")
+    assert found["b"] == str(tmp_path / "b.wav")
+    assert "c" not in found
+    assert audio_files(tmp_path, [".wav"])["a"] == str(tmp_path / "a.wav")
+    with pytest.raises(DataError, match=r"nowhere: cannot read: No such file or directory; get the corpus again"):
+        audio_files(tmp_path / "nowhere")
 
 
 def test_another_folder_is_not_the_corpus(published: PublishedCorpus, tmp_path: Path) -> None:

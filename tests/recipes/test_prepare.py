@@ -7,11 +7,14 @@ import pytest
 
 from asr.audio.files import read_audio, write_audio
 from asr.data.manifest import Utterance, read_manifest
-from asr.errors import DataError
+from asr.errors import DataError, UsageError
 from recipes.an4.prepare import prepare as prepare_an4
+from recipes.fsdd.prepare import Choice
+from recipes.fsdd.prepare import main as fsdd_main
+from recipes.fsdd.prepare import prepare as prepare_fsdd
 from recipes.yesno.prepare import NUM_RECOMBINED, loud_spans, recombined
 from recipes.yesno.prepare import prepare as prepare_yesno
-from tests.recipes.miniature import an4_samples, make_an4, make_yesno
+from tests.recipes.miniature import FSDD_SPEAKERS, an4_samples, make_an4, make_fsdd, make_yesno
 
 
 def manifests(folder: Path) -> dict[str, list[Utterance]]:
@@ -180,3 +183,63 @@ def test_yesno_as_published(corpora: Path, tmp_path: Path) -> None:
     prepare_yesno(corpora / "waves_yesno", tmp_path)
     parts = manifests(tmp_path)
     assert {part: len(rows) for part, rows in parts.items()} == {"train": 425, "valid": 5, "test": 30}
+
+
+def fsdd(tmp_path: Path, choice: Choice | None = None) -> dict[str, list[Utterance]]:
+    folder = tmp_path / "fsdd"
+    prepare_fsdd(folder if folder.exists() else make_fsdd(folder), tmp_path / "out", choice=choice, accept=False)
+    return manifests(tmp_path / "out")
+
+
+def test_fsdd_is_split_by_index(tmp_path: Path) -> None:
+    parts = fsdd(tmp_path)
+    indices = {part: {int(row.id.split("_")[2]) for row in rows} for part, rows in parts.items()}
+    assert indices == {"train": {7}, "train_all": {5, 6, 7}, "valid": {5, 6}, "test": {0, 1, 2, 3, 4}}
+    assert {(row.text, row.id[0]) for row in parts["test"]} == {("zero", "0"), ("one", "1")}
+    assert {row.speaker for row in parts["train"]} == set(FSDD_SPEAKERS)
+
+
+def test_fsdd_for_a_new_speaker(tmp_path: Path) -> None:
+    none = fsdd(tmp_path, Choice(speaker="theo"))
+    assert {row.speaker for row in none["test"]} == {"theo"}
+    assert {row.speaker for row in none["train_all"]} == {"george", "jackson"}
+    some = fsdd(tmp_path, Choice(speaker="theo", own_seconds=1.2))
+    own = [row for row in some["train_all"] if row.speaker == "theo"]
+    assert 0.5 < sum(row.duration for row in own) <= 1.2
+    assert len(some["train_all"]) == len(none["train_all"]) + len(own)
+
+
+def test_fsdd_of_some_minutes(tmp_path: Path) -> None:
+    few = fsdd(tmp_path, Choice(minutes=0.05))["train_all"]
+    assert 2 < sum(row.duration for row in few) <= 3
+    more = fsdd(tmp_path, Choice(minutes=0.1))["train_all"]
+    assert len(more) > len(few)
+
+
+def test_fsdd_without_such_a_speaker(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--speaker bob: not in the corpus; there are: george, jackson, theo"):
+        fsdd(tmp_path, Choice(speaker="bob"))
+
+
+def test_fsdd_with_a_file_of_another_name(tmp_path: Path) -> None:
+    folder = make_fsdd(tmp_path / "fsdd")
+    (folder / "recordings" / "ten_theo.wav").touch()
+    with pytest.raises(DataError, match="ten_theo: not a name such as 7_jackson_32"):
+        fsdd(tmp_path)
+
+
+def test_fsdd_with_words_for_numbers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_fsdd(tmp_path / "fsdd")
+    given = ["--corpus", str(folder), "--out", str(tmp_path / "out"), "--minutes", "one"]
+    monkeypatch.setattr("sys.argv", ["prepare.py", *given])
+    assert fsdd_main() == 2
+    assert "--minutes one: expected a number" in capsys.readouterr().err
+
+
+@pytest.mark.corpora
+def test_fsdd_as_published(corpora: Path, tmp_path: Path) -> None:
+    prepare_fsdd(corpora / "fsdd", tmp_path)
+    sizes = {part: len(rows) for part, rows in manifests(tmp_path).items()}
+    assert sizes == {"train": 780, "train_all": 900, "valid": 120, "test": 300}

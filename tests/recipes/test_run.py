@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.recipes.miniature import make_an4, make_yesno
+from tests.recipes.miniature import make_an4, make_fillets, make_fsdd, make_yesno
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = ["tokens", "check", "train", "average", "decode", "decode", "score", "score"]
@@ -21,12 +21,23 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 printf '%s\\n' "$*" >>"$root/calls"
 name=$1
+previous=
 while (($#)); do
-    [[ $1 != --out ]] || out=$2
+    case $1 in
+        --out) out=$2 ;;
+        --fix) out=$2 given=$previous ;;
+    esac
+    previous=$1
     shift
 done
 case $name in
-    check) printf '{}\\n' ;;
+    check)
+        printf '{}\\n'
+        if [[ -n ${given-} ]]; then
+            if [[ -e $root/bad-data ]]; then head -n 1 "$given" >"$out" && exit 3; fi
+            cp "$given" "$out"
+        fi
+        ;;
     train)
         mkdir -p "$out/checkpoints"
         printf 'weights\\n' >"$out/checkpoints/step-0000001.safetensors"
@@ -46,7 +57,8 @@ class Checkout:
         self.root = root
         shutil.copytree(ROOT / "recipes", root / "recipes", ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copytree(ROOT / "asr", root / "asr", ignore=shutil.ignore_patterns("__pycache__"))
-        for name in ("yesno", "an4"):
+        shutil.copytree(ROOT / "conf", root / "conf")
+        for name in ("yesno", "an4", "fsdd", "fillets"):
             self.write(f"conf/{name}.yaml", "model: {}\n")
         self.write("tools/setup", "#!/usr/bin/env bash\n", executable=True)
         python = f'#!/usr/bin/env bash\nPYTHONPATH="{root}" exec "{sys.executable}" "$@"\n'
@@ -54,6 +66,7 @@ class Checkout:
         self.write(".venv/bin/asr", ASR, executable=True)
         make_yesno(root / "corpora" / "yesno", 14)
         make_an4(root / "corpora" / "an4")
+        make_fsdd(root / "corpora" / "fsdd")
 
     def write(self, name: str, text: str, *, executable: bool = False) -> None:
         file = self.root / name
@@ -91,10 +104,11 @@ def test_all_stages_then_none(checkout: Checkout) -> None:
     run = checkout.root / "runs" / "yesno"
     assert calls[2] == (
         f"train conf/yesno.yaml {' '.join(overrides)} --train {run}/data/train.jsonl --valid {run}/data/valid.jsonl "
-        f"--tokens {run}/tokens.json --out {run} --seed 7"
+        f"--out {run} --seed 7 --tokens {run}/tokens.json"
     )
     assert calls[0].startswith(f"tokens --config conf/yesno.yaml {run}/data/train.jsonl text.case=lower --kind char")
-    assert calls[1].endswith(f"{run}/data/test.jsonl train.epochs=3 text.case=lower")
+    assert calls[1].startswith(f"check --config conf/yesno.yaml {' '.join(overrides)} ")
+    assert calls[1].endswith(f"{run}/data/test.jsonl")
     assert calls[3] == f"average {run} --domain {run}/data/valid.jsonl --out {run}/model.safetensors"
     assert (run / "data" / "check.txt").read_text() == "{}\n", "the report is kept"
     stamps = {file.stem: json.loads(file.read_text()) for file in (run / "stages").glob("*.json")}
@@ -176,6 +190,40 @@ def test_an4_trains_on_the_manifest_that_was_asked_for(checkout: Checkout) -> No
     assert f"--domain {run}/data/test.jsonl" in calls[0], "valid is a part of train_all"
 
 
+def test_a_language_has_its_own_run_folder_and_may_start_from_a_model(checkout: Checkout) -> None:
+    make_fillets(checkout.root / "corpora" / "fillets")
+    run = checkout.root / "runs" / "fillets-cs"
+    calls = checkout.run("--stop", "train", recipe="fillets")
+    assert [call.split()[0] for call in calls] == STAGES[:3]
+    assert f"--out {run} " in calls[2]
+    assert "--from" not in calls[2]
+    model = checkout.root / "model.safetensors"
+    model.write_text("weights")
+
+    def train(name: str) -> list[str]:
+        return checkout.run("--stop", "train", "--from", name, recipe="fillets")
+
+    assert f" --seed 1 --from {model} --tokens " in train("model.safetensors")[-1]
+    assert train(str(model)) == [], "the same"
+    assert f" --from {checkout.root}/asr/models/an4.safetensors " in train("an4")[-1]
+    train(str(model))
+    model.write_text("other weights")
+    assert train(str(model)), "another model, another training"
+
+
+def test_less_to_train_on_is_asked_for_in_minutes(checkout: Checkout) -> None:
+    make_fillets(checkout.root / "corpora" / "fillets")
+    checkout.run("--stop", "prepare", "--train-minutes", "0.2", recipe="fillets")
+    assert len((checkout.root / "runs" / "fillets-cs" / "data" / "train.jsonl").read_text().splitlines()) < 20
+    for wrong in ("0", "-1", "nan", "some"):
+        done = checkout.start("--corpus", "corpora/fillets", "--train-minutes", wrong, recipe="fillets")
+        assert done.returncode == 2
+        assert f"must be a number of minutes above 0, or 'all', got '{wrong}'" in done.stderr
+    done = checkout.start("--corpus", "corpora/fillets", "--language", "xx", recipe="fillets")
+    assert done.returncode == 2
+    assert "invalid choice: 'xx'" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -199,6 +247,39 @@ def test_wrong_usage_is_said(checkout: Checkout, arguments: list[str], code: int
     assert message in done.stderr.splitlines()[-1]
     assert checkout.calls() == []
     assert not (checkout.root / "owned").exists()
+
+
+def test_fsdd_fine_tunes_a_model_with_its_own_tokens(checkout: Checkout) -> None:
+    calls = checkout.run(recipe="fsdd")
+    assert [call.split()[0] for call in calls] == STAGES[1:]
+    model = f"{checkout.root}/asr/models/an4.safetensors"
+    assert calls[0].startswith(f"check --model {model} ")
+    assert calls[1].endswith(f"--out {checkout.root}/runs/fsdd --seed 1 --from {model}")
+    assert "--tokens" not in calls[0] + calls[1]
+
+
+def test_fsdd_from_nothing_makes_tokens(checkout: Checkout) -> None:
+    calls = checkout.run("--from", "nothing", recipe="fsdd")
+    assert [call.split()[0] for call in calls] == STAGES
+    assert "--from" not in calls[2]
+    assert "--tokens" in calls[2]
+
+
+def test_another_model_repeats_the_training(checkout: Checkout) -> None:
+    checkout.run(recipe="fsdd")
+    other = checkout.root / "other.safetensors"
+    other.write_text("another")
+    calls = checkout.run("--from", "other.safetensors", recipe="fsdd")
+    assert calls[1].endswith(f"--from {other}")
+    assert [call.split()[0] for call in calls[:2]] == ["check", "train"]
+
+
+def test_from_a_model_that_is_not_there(checkout: Checkout) -> None:
+    done = checkout.start("--corpus", "corpora/fsdd", "--from", "an5", recipe="fsdd")
+    assert done.returncode == 3
+    assert done.stderr.strip() == (
+        "recipes/fsdd: --from 'an5' is neither a bundled model, a file nor a run folder; check the path"
+    )
 
 
 def test_help(checkout: Checkout) -> None:

@@ -17,18 +17,17 @@ from asr.audio.files import read_audio
 from asr.config import parse
 from asr.data.loader import TrainingData
 from asr.data.manifest import read_manifest
-from asr.data.sharding import write_shards
 from asr.errors import DataError, UsageError
 from asr.model import AcousticModel, ModelConfig
 from asr.nn.encoder import Encoder
 from asr.training.checkpoint import Position
 from asr.training.objective import batch_loss, training_features
-from tests.recipes.miniature import make_an4
+from tests.recipes.miniature import FSDD_SPEAKERS, make_an4, make_fsdd
 from tests.tiny_model import tiny_model
 from tests.tools.benchmarks import ROOT, TINY, benchmark, prepared_an4
 
 arithmetic, common, steps = benchmark("_arithmetic"), benchmark("_common"), benchmark("_steps")
-train, transcribe = benchmark("train"), benchmark("transcribe")
+train, transcribe, speakers = benchmark("train"), benchmark("transcribe"), benchmark("speakers")
 synthetic, bench_data, bench_shards = benchmark("_corpus"), benchmark("data"), benchmark("shards")
 
 
@@ -336,8 +335,9 @@ def test_the_whole_of_bench_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_files_and_shards_of_the_benchmark_hold_the_same_bytes(tmp_path: Path) -> None:
-    utterances = bench_shards.write_files(tmp_path / "files", 30)
-    write_shards(utterances, tmp_path / "shards", shard_bytes=300_000)
+    utterances, done = bench_shards.write_both(tmp_path, 30, shard_bytes=300_000)
+    assert done.utterances == 30
+    assert done.shards > 1
     for decode in (False, True):
         files = sorted(bench_shards._from_files(utterances, range(30), decode=decode))
         assert files == sorted(bench_shards._from_shards(tmp_path / "shards", 0, decode=decode))
@@ -352,3 +352,43 @@ def test_use_cores_refuses_more_than_there_are(monkeypatch: pytest.MonkeyPatch) 
     assert kept == [[1, 4, 5], [1, 4]]
     with pytest.raises(UsageError, match="3 cores"):
         common.use_cores(4)
+
+
+def scored(errors: Sequence[int]) -> dict[str, Any]:
+    """Return a score of utterances of one word each."""
+    return {"words": {"rate": sum(errors) / len(errors)}, "utterances": [
+        {"words": {"errors": count, "reference": 1}} for count in errors
+    ]}  # fmt: skip
+
+
+def test_errors_of_new_speakers_are_pooled() -> None:
+    found = speakers.pooled(
+        [scored([1] * 40 + [0] * 60), scored([1] * 20 + [0] * 80)], [scored([1] * 15 + [0] * 85)] * 2
+    )
+    assert (found["errors_without"], found["errors_own"], found["words"]) == (60, 30, 200)
+    assert found["wer_without"][1] == 30
+    assert found["fewer_errors"][1] == 0.5
+    low, middle, high = found["fewer_errors"]
+    assert 0.3 < low < middle < high < 0.7
+    with pytest.raises(UsageError, match="not of the same utterances"):
+        speakers.pooled([scored([1, 0])], [scored([1])])
+
+
+def test_the_whole_of_bench_speakers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus, asked = make_fsdd(tmp_path / "fsdd"), []
+
+    def run_recipe(args: Any, folder: Path, speaker: str, seed: int, seconds: float) -> dict[str, Any]:
+        asked.append((speaker, seed, seconds))
+        return scored([1, 0] if seconds else [1, 1])
+
+    monkeypatch.setattr(speakers, "_scored", run_recipe)
+    given = ["--corpus", str(corpus), "--seeds", "1", "2", "--out", str(tmp_path / "receipt.json")]
+    assert speakers.bench(speakers.parser().parse_intermixed_args(given)) == 0
+    assert asked == [(name, seed, own) for name in FSDD_SPEAKERS for seed in (1, 2) for own in (0.0, 30.0)]
+    result = json.loads((tmp_path / "receipt.json").read_bytes())["result"]
+    assert (result["errors_without"], result["errors_own"]) == (12, 6)
+
+
+def test_no_speakers_are_said(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="0 speakers in recordings/; give the folder of FSDD"):
+        speakers.speakers(tmp_path)

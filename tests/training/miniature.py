@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,12 +89,14 @@ class Corpus:
         return ["train", str(self.config), *paths, *more]
 
 
-def make_corpus(folder: Path, *, num_train: int = 12, num_valid: int = 4) -> Corpus:
+def make_corpus(
+    folder: Path, *, num_train: int = 12, num_valid: int = 4, pitches: Mapping[str, float] = PITCHES, seed: int = 5
+) -> Corpus:
     """Write the corpus: utterances of 0.5 to 1.5 s, manifests, tokens and a configuration (JSON is YAML)."""
     corpus = Corpus(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    random = np.random.default_rng(5)
-    utterances = [_utterance(folder, f"u{number:02d}", random) for number in range(num_train + num_valid)]
+    random = np.random.default_rng(seed)
+    utterances = [_utterance(folder, f"u{number:02d}", random, pitches) for number in range(num_train + num_valid)]
     write_manifest(corpus.train, utterances[:num_train])
     write_manifest(corpus.valid, utterances[num_train:])
     texts = [utterance.text or "" for utterance in utterances]
@@ -102,19 +105,19 @@ def make_corpus(folder: Path, *, num_train: int = 12, num_valid: int = 4) -> Cor
     return corpus
 
 
-def _utterance(folder: Path, name: str, random: np.random.Generator) -> Utterance:
-    text = "".join(random.choice(list(PITCHES), random.integers(2, 7)))
-    waveform = np.concatenate([np.zeros(RATE // 10), *(_tone(letter, random) for letter in text)])
+def _utterance(folder: Path, name: str, random: np.random.Generator, pitches: Mapping[str, float]) -> Utterance:
+    text = "".join(random.choice(list(pitches), random.integers(2, 7)))
+    waveform = np.concatenate([np.zeros(RATE // 10), *(_tone(pitches[letter], random) for letter in text)])
     waveform += random.normal(0, 0.002, len(waveform))
     path = folder / f"{name}.wav"
     soundfile.write(path, waveform, RATE, subtype="PCM_16")
     return Utterance(name, path, 0.0, len(waveform) / RATE, text)
 
 
-def _tone(letter: str, random: np.random.Generator) -> np.ndarray:
+def _tone(pitch: float, random: np.random.Generator) -> np.ndarray:
     """Return 0.11 to 0.17 s of a tone and 0.05 s of silence."""
     length = int(RATE * random.uniform(0.11, 0.17))
-    tone = 0.3 * np.sin(2 * np.pi * PITCHES[letter] * np.arange(length) / RATE) * np.hanning(length)
+    tone = 0.3 * np.sin(2 * np.pi * pitch * np.arange(length) / RATE) * np.hanning(length)
     return np.concatenate([tone, np.zeros(RATE // 20)])
 
 

@@ -44,7 +44,7 @@ def test_a_state_comes_back_bit_equal(tmp_path: Path, fused: bool) -> None:
     model, optimizer = trained(fused=fused)
     raw = {name: tensor + 1 for name, tensor in model.state_dict().items()}
     run = {"seed": 3, "config": {"a": [1, None]}}
-    state = TrainingState(POSITION, raw, optimizer_tensors(optimizer, model), SCALER, run)
+    state = TrainingState(POSITION, raw, optimizer_tensors(optimizer, dict(model.named_parameters())), SCALER, run)
     save_checkpoint(tmp_path / "c.safetensors", model, ModelNotes(), state)
     found = load_state(tmp_path / "c.safetensors")
     assert (found.position, found.scaler, found.run) == (POSITION, SCALER, run)
@@ -52,7 +52,7 @@ def test_a_state_comes_back_bit_equal(tmp_path: Path, fused: bool) -> None:
 
     other = tiny_model()
     fresh = torch.optim.AdamW(other.parameters(), lr=0.1, fused=fused)
-    restore_optimizer(fresh, other, found.optimizer)
+    restore_optimizer(fresh, dict(other.named_parameters()), found.optimizer)
     other.load_state_dict(AcousticModel.load(tmp_path / "c.safetensors").state_dict())
     for parameters, opt in ((model.parameters(), optimizer), (other.parameters(), fresh)):
         for parameter in parameters:
@@ -66,11 +66,11 @@ def test_a_state_comes_back_bit_equal(tmp_path: Path, fused: bool) -> None:
 def test_restored_tensors_lie_where_the_optimizer_wants_them(fused: bool, step_device: str) -> None:
     """A fused AdamW keeps its step counter beside the weights, any other on the CPU."""
     model, optimizer = trained(fused=False)
-    tensors = optimizer_tensors(optimizer, model)
+    tensors = optimizer_tensors(optimizer, dict(model.named_parameters()))
     moved = model.to("meta")
     other = torch.optim.AdamW(moved.parameters())
     other.defaults["fused"] = fused  # torch would refuse it for this stand-in of a GPU
-    restore_optimizer(other, moved, tensors)
+    restore_optimizer(other, dict(moved.named_parameters()), tensors)
     for state in other.state.values():
         assert state["exp_avg"].device.type == "meta"
         assert state["step"].device.type == step_device
@@ -78,7 +78,7 @@ def test_restored_tensors_lie_where_the_optimizer_wants_them(fused: bool, step_d
 
 def test_a_checkpoint_with_a_state_is_a_model_file(tmp_path: Path) -> None:
     model, optimizer = trained(fused=True)
-    state = TrainingState(POSITION, {}, optimizer_tensors(optimizer, model), {}, {})
+    state = TrainingState(POSITION, {}, optimizer_tensors(optimizer, dict(model.named_parameters())), {}, {})
     save_checkpoint(tmp_path / "c.safetensors", model, ModelNotes(), state)
     found = AcousticModel.load(tmp_path / "c.safetensors")
     assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in found.state_dict().items())
@@ -164,6 +164,6 @@ def test_kept_checkpoints_are_in_order_and_no_other_files(tmp_path: Path) -> Non
 
 def test_the_header_holds_only_json(tmp_path: Path) -> None:
     model, optimizer = trained(fused=True)
-    state = TrainingState(POSITION, {}, optimizer_tensors(optimizer, model), SCALER, {})
+    state = TrainingState(POSITION, {}, optimizer_tensors(optimizer, dict(model.named_parameters())), SCALER, {})
     save_checkpoint(tmp_path / "c.safetensors", model, ModelNotes(), state)
     assert load(tmp_path / "c.safetensors")[1]["state"]["scaler"] == SCALER

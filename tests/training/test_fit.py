@@ -13,15 +13,21 @@ import pytest
 import safetensors.torch
 import torch
 
+from asr.data.loader import TrainingData
 from asr.data.manifest import read_manifest
 from asr.errors import DataError, InputError, MachineError, UsageError
+from asr.model import AcousticModel
 from asr.recognizer import Recognizer
 from asr.store import load
 from asr.training import fit as fitting
+from asr.training import processes
+from asr.training import request as asking
 from asr.training.averaging import MovingAverage
 from asr.training.checkpoint import load_state
-from asr.training.fit import Outcome, Request, fit
+from asr.training.fit import fit
 from asr.training.module import MAX_SKIPPED, CtcTraining
+from asr.training.processes import is_first_process, set_threads
+from asr.training.request import Outcome, Request
 from tests.training.miniature import ALL_ON, Corpus, Processes, experiment, train
 
 LAST = Path("checkpoints", "last.safetensors")
@@ -118,7 +124,7 @@ def test_eight_utterances_are_learned_by_heart(corpus: Corpus, tmp_path: Path) -
 def test_what_cannot_be_learned_by_heart_ends_with_a_hint(
     corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(fitting, "OVERFIT_STEPS", 20)
+    monkeypatch.setattr(asking, "OVERFIT_STEPS", 20)
     assert train(corpus, tmp_path / "run", "--overfit", "8", "train.optimizer.learning_rate=1e-6") == 3
     told = capsys.readouterr().err
     assert "NOT learned: CER 1" in told
@@ -128,7 +134,7 @@ def test_what_cannot_be_learned_by_heart_ends_with_a_hint(
 def test_overfit_keeps_off_a_run_in_the_same_folder(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     run(train__epochs=1)
     before = {path: path.read_bytes() for path in run.out.rglob("*") if path.is_file()}
-    monkeypatch.setattr(fitting, "OVERFIT_STEPS", 10)
+    monkeypatch.setattr(asking, "OVERFIT_STEPS", 10)
     run(overfit=2)
     run(overfit=2)
     assert before == {path: path.read_bytes() for path in before}
@@ -210,7 +216,7 @@ def test_a_step_that_overflows_in_fp16_is_counted_and_told(run: Run, monkeypatch
 
     There is no fp16 on a CPU: the scaler's own part, to leave the step out and lower its scale, is not played.
     """
-    monkeypatch.setattr(fitting, "_check", lambda request: None)
+    monkeypatch.setattr(fitting, "check_request", lambda request: None)
     monkeypatch.setitem(fitting._PRECISIONS, "fp16", "32-true")
     taken: list[int] = []
     update = MovingAverage.update
@@ -407,11 +413,11 @@ def test_the_state_of_the_fp16_scaler_is_saved_and_restored(run: Run, monkeypatc
 def test_fp16_unscales_before_it_clips(run: Run) -> None:
     """A fused AdamW undoes the loss scale inside its step, after clipping."""
     for precision, fused in (("float32", True), ("bf16", True), ("fp16", False)):
-        module = CtcTraining.__new__(CtcTraining)
         config = experiment(train__precision=precision)
-        torch.nn.Module.__init__(module)
-        module.model = torch.nn.Linear(2, 2)
-        module.train_config, module._saved_optimizer = config.train, {}
+        data = TrainingData(
+            run.corpus.utterances, run.corpus.tokenizer, 8000, config.train.loader, config.augment, seed=1
+        )
+        module = CtcTraining(AcousticModel(config.model, run.corpus.tokenizer), data, config, None)
         assert module.configure_optimizers().defaults["fused"] is fused
 
 
@@ -449,24 +455,24 @@ def test_the_configuration_and_the_tokens_lie_in_the_run(run: Run, tmp_path: Pat
 def test_threads_are_those_of_the_configuration_or_the_environment(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", wanted.append)
-    monkeypatch.setattr(fitting, "cores", lambda: 6)
+    monkeypatch.setattr(processes, "cores", lambda: 6)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    fitting._set_threads(experiment(train__threads=3).train)
-    fitting._set_threads(experiment(train__threads=0).train)
+    set_threads(experiment(train__threads=3).train)
+    set_threads(experiment(train__threads=0).train)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    fitting._set_threads(experiment(train__threads=0).train)
+    set_threads(experiment(train__threads=0).train)
     assert wanted == [3, 6]
-    fitting._set_threads(experiment(train__threads=2, train__devices=2).train)
+    set_threads(experiment(train__threads=2, train__devices=2).train)
     assert os.environ["OMP_NUM_THREADS"] == "2"
 
 
 @pytest.mark.parametrize("variable", ["RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"])
 def test_only_the_first_process_speaks(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
     alone, together = experiment().train, experiment(train__devices=2).train
-    assert fitting.is_first_process(together)
+    assert is_first_process(together)
     monkeypatch.setenv(variable, "1")
-    assert not fitting.is_first_process(together)
-    assert fitting.is_first_process(alone), "four trainings of their own in one job are four first processes"
+    assert not is_first_process(together)
+    assert is_first_process(alone), "four trainings of their own in one job are four first processes"
 
 
 def test_a_text_with_foreign_letters_is_named(run: Run) -> None:

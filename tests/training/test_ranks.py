@@ -126,3 +126,22 @@ def test_an_error_in_the_first_process_ends_the_second(odd: Corpus, tmp_path: Pa
     text = (tmp_path / "log").read_text("utf-8")
     assert "Traceback" not in text, text
     assert text.count("asr train: ") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "held",
+    [["finetune.adapter_rank=2"], ["finetune.freeze=['subsampling.*', 'layers.*']", "finetune.unfreeze_epochs=1"]],
+    ids=["adapters", "gradual"],
+)
+def test_a_fine_tuning_in_two_processes_is_one(
+    held: list[str], alone: Path, odd: Corpus, processes: Processes, tmp_path: Path
+) -> None:
+    """Weights that rest, or have adapters in their place, and utterances that are replayed: no rank goes astray."""
+    more = [*PLAIN, "--from", str(alone / LAST), *held, f"finetune.replay.manifest={odd.valid}"]
+    more += [f"finetune.guard={odd.valid}", "finetune.replay.ratio=0.2"]
+    ended = processes(odd.arguments(tmp_path / "one", *more), tmp_path)
+    assert ended.code == 0, ended.stderr
+    process = start(odd.arguments(tmp_path / "two", *more, "train.devices=2"), tmp_path / "log")
+    assert process.wait(180) == 0, (tmp_path / "log").read_text("utf-8")
+    assert_close(tmp_path / "one", tmp_path / "two")

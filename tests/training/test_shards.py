@@ -124,6 +124,16 @@ def test_a_running_normaliser_gets_its_statistics(corpus: Corpus, shards: Path, 
     assert bool((mean != 0).all())
 
 
+def test_a_replay_among_shards_is_refused(
+    straight: Path, corpus: Corpus, shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ("--from", str(straight / LAST), f"finetune.replay.manifest={corpus.train}", "finetune.replay.ratio=0.3")
+    assert main(arguments(corpus, shards, tmp_path / "run", *more)) == 2
+    message = "finetune.replay mixes utterances into those of a manifest; give --train one, not shards"
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.slow
 def test_two_processes_are_one(corpus: Corpus, shards: Path, processes: Processes, tmp_path: Path) -> None:
     more = (*PLAIN, "train.loader.group_shards=2")

@@ -29,6 +29,7 @@ from asr.training import fit as fitting
 from asr.training.averaging import MovingAverage
 from asr.training.config import ExperimentConfig
 from asr.training.module import CtcTraining
+from asr.training.request import Request
 
 PREFETCHED = 4  # batches that a worker makes ahead (asr.data.loader): they must not count as made in no time
 SETTLE = PREFETCHED + 2
@@ -158,7 +159,7 @@ class Rounds:
     rounds: list[Round] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
 
-    def measure(self, request: fitting.Request, say: Callable[[str], None]) -> list[Round]:
+    def measure(self, request: Request, say: Callable[[str], None]) -> list[Round]:
         """Return the rounds of a training, which is stopped after them; its losses are in `losses`."""
         losses, turns = self.losses, self._turns
 
@@ -289,7 +290,7 @@ def summary(rounds: Sequence[Round]) -> dict[str, object]:
 
 
 def measure(
-    request: fitting.Request,
+    request: Request,
     *,
     steps: int,
     block: int,

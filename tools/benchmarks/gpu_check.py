@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     import torch
 
     from asr.model import AcousticModel
-    from asr.training.fit import Request
+    from asr.training.request import Request
 
 # Modules that the parts import, and the packages that bring them where the names differ.
 NEEDED = ("torch", "lightning", "numpy", "soundfile", "pydantic", "ruamel.yaml", "safetensors", "kaldialign")

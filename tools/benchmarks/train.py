@@ -78,7 +78,7 @@ def recipe_request(manifest: Path, overrides: list[str], *, device: str = "cpu")
     from asr.text.normalize import Normalizer
     from asr.text.tokenizer import train_char
     from asr.training.config import ExperimentConfig
-    from asr.training.fit import Request
+    from asr.training.request import Request
 
     wanted = [*overrides, "train.loader.shortest_first=false"]
     experiment = load_config(ExperimentConfig, ROOT / "conf" / "an4.yaml", wanted)

@@ -1,0 +1,1 @@
+"""Pictures; matplotlib is an extra."""

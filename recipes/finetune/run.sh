@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Your own words: fine-tunes a model, from a folder of recordings to a score; options: run.sh --help.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/../stages.sh"
+
+# from: a model, a file or a run folder.  alphabet: the model's, or new: the characters of your texts
+# split: what may not stand in two of train, valid and test: utterance, text or speaker
+extra=([from]=an4 [alphabet]=model [split]=utterance)
+page=docs/your-own-data.md
+recipe finetune "$@"
+[[ -n $from ]] || fail 2 "--from nothing trains no model of yours: name one, or see asr train"
+[[ ${extra[alphabet]} == model || ${extra[alphabet]} == new ]] ||
+    fail 2 "--alphabet must be model or new, got '${extra[alphabet]}'"
+data=$out/data tokens=()
+[[ ${extra[alphabet]} == model ]] || tokens=(--kind char)
+
+stage prepare --input "$corpus" --output "$data/train.jsonl" --output "$data/valid.jsonl" --output "$data/test.jsonl" \
+    -- python recipes/finetune/prepare.py --corpus "$corpus" --out "$data" --split "${extra[split]}"
+model_stages "$data/train.jsonl" "${tokens[@]}"

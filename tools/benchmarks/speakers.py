@@ -1,0 +1,132 @@
+"""A new speaker: what half a minute of their own voice brings a model of spoken digits.
+
+    tools/bench speakers --corpus DIR [--seeds 1 2 3] [--seconds 30] [--work DIR] [--out FILE] [key.path=value ...]
+
+Each speaker of FSDD is left out in turn: `recipes/fsdd/run.sh` trains on the others, without and with some seconds of
+the speaker, and tests on that speaker alone.  All errors are pooled; the interval of the share of errors that the
+seconds take away is the bootstrap's over the test utterances, drawn alike with and without.  Runs that are done are
+not done again.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _common import ROOT, run, say, table
+
+from asr.cli.main import Parser
+from asr.errors import EXIT_DONE, DataError, UsageError
+from asr.randomness import stream
+
+REPLICATIONS = 10_000
+
+
+def parser() -> Parser:
+    """Return the command line."""
+    found = Parser(
+        prog="tools/bench speakers",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    found.add_argument("overrides", nargs="*", metavar="key.path=value", help="over the values of conf/fsdd.yaml")
+    found.add_argument("--corpus", type=Path, required=True, metavar="DIR", help="FSDD")
+    found.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], metavar="N", help="default: 1 2 3")
+    found.add_argument("--seconds", type=float, default=30.0, metavar="N", help="of the speaker (default: 30)")
+    found.add_argument("--work", type=Path, default=ROOT / "runs" / "speakers", metavar="DIR", help="for the runs")
+    found.add_argument("--accept", default="published", choices=("published", "any"), help="any: another FSDD")
+    found.add_argument("--out", type=Path, metavar="FILE", help="write the receipt")
+    return found
+
+
+def bench(args: argparse.Namespace) -> int:
+    """Run all, pool, print, and write the receipt; return the exit code."""
+    from asr import receipts
+
+    started = time.monotonic()
+    corpus = args.corpus.absolute()
+    found: dict[str, list[dict[str, Any]]] = {"none": [], "own": []}
+    for speaker in speakers(corpus):
+        for seed in args.seeds:
+            for kind, seconds in (("none", 0.0), ("own", args.seconds)):
+                found[kind].append(_scored(args, corpus, speaker, seed, seconds))
+                rate = found[kind][-1]["words"]["rate"]
+                say(f"{speaker}, seed {seed}, {seconds:g} s of theirs: {100 * rate:.2f} %")
+    result = pooled(found["none"], found["own"])
+    print(table(f"a new speaker of FSDD, {args.seconds:g} s of theirs against none", result))
+    if args.out:
+        collected = receipts.collect(
+            ["tools/bench", "speakers", *sys.argv[1:]],
+            config={"overrides": args.overrides, "seeds": args.seeds, "seconds": args.seconds},
+            seed=None,
+            inputs=[ROOT / "conf" / "fsdd.yaml"],
+            result=result,
+            words=result["words"],
+            wall_seconds=time.monotonic() - started,
+        )
+        receipts.write(args.out, collected)
+    return EXIT_DONE
+
+
+def speakers(corpus: Path) -> list[str]:
+    """Return the speakers, from the names of the files.  Raises: DataError if there are none."""
+    names = {path.stem.split("_")[1] for path in corpus.glob("recordings/0_*_0.*")}
+    if len(names) < 2:
+        raise DataError(f"{corpus}: {len(names)} speakers in recordings/; give the folder of FSDD")
+    return sorted(names)
+
+
+def pooled(without: Sequence[Mapping[str, Any]], own: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the error rates of all scores together, and the share of errors that `own` has fewer than `without`.
+
+    Args: scores as `asr score --out` writes them, of the same utterances in the same order.
+    Raises: UsageError if they are of others.
+    """
+    errors, words = [], []
+    for scores in (without, own):
+        rows = [row for score in scores for row in score["utterances"]]
+        errors.append(np.array([row["words"]["errors"] for row in rows], dtype=np.int64))
+        words.append(np.array([row["words"]["reference"] for row in rows], dtype=np.int64))
+    if not np.array_equal(*words):
+        raise UsageError("the scores to compare are not of the same utterances")
+    draws = stream(0, "speakers").integers(0, len(words[0]), size=(REPLICATIONS, len(words[0])))
+    before, after = (counts[draws].sum(1) for counts in errors)
+    fewer = 1 - after / np.maximum(1, before)
+    rates = [100 * counts[draws].sum(1) / words[0][draws].sum(1) for counts in errors]
+    return {
+        "wer_without": _interval(rates[0], 100 * errors[0].sum() / words[0].sum()),
+        "wer_own": _interval(rates[1], 100 * errors[1].sum() / words[0].sum()),
+        "errors_without": int(errors[0].sum()),
+        "errors_own": int(errors[1].sum()),
+        "words": int(words[0].sum()),
+        "fewer_errors": _interval(fewer, 1 - errors[1].sum() / max(1, errors[0].sum())),
+    }
+
+
+def _interval(values: np.ndarray, middle: float) -> list[float]:
+    low, high = np.quantile(values, [0.025, 0.975])
+    return [round(float(value), 4) for value in (low, middle, high)]
+
+
+def _scored(args: argparse.Namespace, corpus: Path, speaker: str, seed: int, seconds: float) -> dict[str, Any]:
+    """Return the score of one run of the recipe.  Raises: DataError if it fails; its own lines say why."""
+    out = args.work.absolute() / f"{speaker}-{seconds:g}-{seed}"
+    command = [str(ROOT / "recipes" / "fsdd" / "run.sh"), "--corpus", str(corpus), "--out", str(out)]
+    command += ["--speaker", speaker, "--own-seconds", f"{seconds:g}", "--seed", str(seed), "--accept", args.accept]
+    out.mkdir(parents=True, exist_ok=True)
+    with open(out / "log", "ab") as log:
+        done = subprocess.run([*command, *args.overrides], stdout=log, stderr=log, check=False)
+    if done.returncode:
+        raise DataError(f"{out / 'log'}: the recipe ended with exit code {done.returncode}; its last lines say why")
+    found: dict[str, Any] = json.loads((out / "test.score.json").read_bytes())
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(run("tools/bench speakers", parser(), bench))
