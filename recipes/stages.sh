@@ -122,7 +122,7 @@ start_model() { # NAME|FILE|RUN: prints the path of the file or run folder
 }
 
 stage() { # NAME [--input PATH]... [--output PATH]... [--state DIR] [--code FILE] -- COMMAND
-    [[ -z ${ASR_FOLLOW:-} ]] || { follow "$@" && return; }
+    [[ -z ${ASR_FOLLOW:-} ]] || { follow "$@"; return; }
     local stamp=(--run "$out" --stage "$1") at first last verdict
     at=$(position "$1")
     first=$(position "$start")

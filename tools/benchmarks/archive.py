@@ -91,9 +91,9 @@ def write_manifest(corpus: Path, path: Path, seconds: float) -> int:
 
     Return its rows.  Raises: DataError if the folder holds no recording.
     """
+    from asr.data.archives import FolderArchive
     from asr.data.manifest import Utterance
     from asr.data.manifest import write_manifest as write
-    from asr.data.archives import FolderArchive
 
     archive = FolderArchive.scan(str(corpus), lambda done, total: None)
     known = [(name, length) for name, length in zip(archive.paths, archive.seconds.tolist(), strict=True) if length > 0]
