@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -82,7 +83,7 @@ def start(
     everything = {**inherited, "PATH": path, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
     command = [str(checkout / "recipes" / "cluster" / script), *arguments]
     with open(log, "wb") as file:
-        return subprocess.Popen(command, cwd=checkout, stdout=file, stderr=file, env=everything)
+        return subprocess.Popen(command, cwd=checkout, stdout=file, stderr=file, env=everything, start_new_session=True)
 
 
 def free_port() -> int:
@@ -103,7 +104,7 @@ def test_torchrun_on_two_nodes_is_one_process(alone: Path, odd: Corpus, checkout
     ]
     codes = [nodes[0].wait(240)]
     if codes[0]:  # the other one would wait for it
-        nodes[1].terminate()
+        os.killpg(nodes[1].pid, signal.SIGKILL)
     codes.append(nodes[1].wait(60))
     texts = [log.read_text("utf-8") for log in logs]
     assert codes == [0, 0], texts
