@@ -189,7 +189,8 @@ def _transcription(found: Measured) -> list[Sequence[str]]:
     per_core = found.worker or _over(found.transcribe, found.transcribe_cores)
     rows: list[Sequence[str]] = [HEADER]
     for cores in CORES:
-        kind = "measured" if found.worker and cores == found.transcribe_cores else "computed: cores x w (or r)"
+        computed = "computed: cores x w" if found.worker else "computed: cores x r"
+        kind = "measured" if cores == found.transcribe_cores else computed
         rows.append(_row(_counted(cores, "worker"), per_core, cores, kind, None, None, found))
     return rows
 
