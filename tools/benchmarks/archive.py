@@ -52,7 +52,7 @@ def bench(args: argparse.Namespace) -> int:
     """Measure, print, and write the receipt; return the exit code."""
     if args.rounds < 1 or args.hours <= 0:
         raise UsageError(f"--rounds {args.rounds} --hours {args.hours:g}: give at least 1 round and some audio")
-    threads = use_cores(args.threads)
+    threads, load = use_cores(args.threads), os.getloadavg()[0]
     import torch
 
     from asr import receipts
@@ -69,7 +69,7 @@ def bench(args: argparse.Namespace) -> int:
         job = Job(open_archive(str(folder / "archive.jsonl")), resolve_model(args.model), folder)
         crews: dict[str, Crew] = {"one_process": ThisProcess(), "ray": RayWorkers(LOCAL, threads)}
         rounds = [_round(job, crews, number) for number in range(args.rounds)]
-    result = {"workers": threads, "load_before": os.getloadavg()[2]} | _spread(rounds)
+    result = {"workers": threads, "load_before": round(load, 2)} | _spread(rounds)
     print(table("an archive: median (least to greatest) of the rounds", result), flush=True)
     if args.out:
         receipt = receipts.collect(
