@@ -204,8 +204,8 @@ def _row(
     reading = each * count * found.audio_bytes / found.disk if found.disk and found.audio_bytes else None
     shares = {"decode": decode, "reading": reading, "network": network}
     known = {name: share for name, share in shares.items() if share is not None}
-    first = max(known, key=lambda name: known[name], default="open")
-    held = each * count / max(1.0, *known.values()) if known else None
+    first = "open" if reading is None else max(known, key=lambda name: known[name])
+    held = None if reading is None else each * count / max(1.0, *known.values())
     return (on, f"{each * count:,.0f}", kind, *map(_share, shares.values()), first, _number(held))
 
 
