@@ -362,10 +362,10 @@ def _check_file(path: str | Path, raw: RawFormat | None) -> None:
 def _sound_file(path: str | Path, raw: RawFormat | None) -> Iterator[_Sequential]:
     if raw is not None:
         order = "BIG" if raw.byte_order == "big" else "LITTLE"
-        with _Sequential(str(path), "r", raw.sample_rate, raw.channels, "PCM_16", order, "RAW") as file:
+        with _Sequential(os.fsencode(path), "r", raw.sample_rate, raw.channels, "PCM_16", order, "RAW") as file:
             yield file
         return
-    with _Sequential(str(path)) as file:
+    with _Sequential(os.fsencode(path)) as file:
         length = read_mp3_length(path) if file.format == "MP3" else None
         if length is None or length.declared == length.found:
             yield file

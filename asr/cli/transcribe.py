@@ -218,7 +218,9 @@ def render(task: Task, transcript: "Transcript", style: str) -> str:
         return transcript.text + "\n"
     if style == "json":
         channel = {"channel": task.channel} if task.split else {}
-        return json.dumps({"file": task.name, **channel, **transcript.row()}, ensure_ascii=False) + "\n"
+        # a name that is not UTF-8 can only be told escaped
+        is_utf8 = task.name.encode("utf-8", "replace").decode() == task.name
+        return json.dumps({"file": task.name, **channel, **transcript.row()}, ensure_ascii=not is_utf8) + "\n"
     return (to_srt if style == "srt" else to_vtt)(transcript.words, transcript.duration)
 
 
