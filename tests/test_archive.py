@@ -140,7 +140,8 @@ def test_a_half_written_piece_is_done_again(job: Job) -> None:
     with pytest.raises(KeyboardInterrupt):
         transcribe_archive(job, Interrupted(after=1))
     (part,) = (job.out / "parts").glob("*.jsonl")
-    part.write_text(part.read_text("utf-8")[:-1], "utf-8")  # a copy of the folder that was cut short
+    text = part.read_text("utf-8")
+    part.write_text(text[: len(text) // 2], "utf-8")  # a copy of the folder that was cut short
     transcribe_archive(job, ThisProcess())
     assert {row["id"]: row["text"] for row in rows_of(job.out)} == expected(job)
 
@@ -182,13 +183,15 @@ def test_bad_files_are_listed_and_the_rest_comes_out(model: Path, tmp_path: Path
         write_wav(folder / f"{name}.wav", babble(1.0))
     (folder / "bad\tname.wav").write_text("no audio")
     (folder / "empty.flac").touch()
+    (folder / os.fsdecode(b"caf\xe9.wav")).write_text("no audio")
+    (folder / os.fsdecode(b"\xe9t\xe9.wav")).write_bytes((folder / "b.wav").read_bytes())
     job = Job(open_archive(str(folder)), model, tmp_path / "out")
     outcome = transcribe_archive(job, ThisProcess())
-    assert [row["file"] for row in rows_of(job.out)] == ["b.wav", "c.wav", "deep/a.wav"]
+    assert [row["file"] for row in rows_of(job.out)] == ["b.wav", "c.wav", "deep/a.wav", "\udce9t\udce9.wav"]
     lines = (job.out / "failed.tsv").read_text("utf-8").splitlines()
-    assert [line.split("\t")[0] for line in lines] == ["bad\\tname.wav", "empty.flac"]
+    assert [line.split("\t")[0] for line in lines] == ["bad\\tname.wav", "caf\\udce9.wav", "empty.flac"]
     assert all(len(line.split("\t")) == 2 for line in lines)
-    assert outcome.num_failed == len(outcome.failed) == 2
+    assert outcome.num_failed == len(outcome.failed) == 3
     assert transcribe_archive(job, ThisProcess()).failed == [line.split("\t")[1] for line in lines]
 
 
