@@ -38,16 +38,16 @@ def run_identity(
     run = {
         "seed": request.seed,
         "config": request.experiment.model_dump(mode="json"),
-        "training data": _data_hash(utterances),
-        "validation data": _data_hash(request.valid),
+        "training data": data_hash(utterances),
+        "validation data": data_hash(request.valid),
         "tokens": _tokens_hash(request.tokenizer),
     }
     if request.start is not None:
         run["model of --from"] = _model_hash(request.start)
     if replay is not None:
-        run["replay data"] = _data_hash(replay.utterances)
+        run["replay data"] = data_hash(replay.utterances)
     if guarded:
-        run["guard data"] = _data_hash(guarded)
+        run["guard data"] = data_hash(guarded)
     return run
 
 
@@ -78,7 +78,7 @@ def _model_hash(model: AcousticModel) -> str:
     return found.hexdigest()
 
 
-def _data_hash(utterances: Sequence[Utterance] | ShardIndex) -> str:
+def data_hash(utterances: Sequence[Utterance] | ShardIndex) -> str:
     """Return a hash of what is learned from, not of where it lies."""
     if isinstance(utterances, ShardIndex):
         return utterances.sha256

@@ -68,7 +68,8 @@ def test_a_run_folder_with_its_model_transcribes(run: Path, corpus: Corpus) -> N
 def test_matrices_are_stored_as_wanted(run: Path, tmp_path: Path, storage: str) -> None:
     out = tmp_path / "model.safetensors"
     assert main(["average", str(run), "--out", str(out), "--storage", storage]) == 0
-    assert out.stat().st_size < kept(run)[0].stat().st_size
+    small = storage == "int8"  # matrices as small as here stay float32 then: only the header differs
+    assert out.stat().st_size < kept(run)[0].stat().st_size + 200 * small
     assert AcousticModel.load(out).notes.storage == storage
 
 

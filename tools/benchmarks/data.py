@@ -98,8 +98,10 @@ def measure(manifest: Path) -> dict[str, float]:
     from asr.data.manifest import read_manifest
     from asr.text.normalize import Normalizer, NormalizerConfig
     from asr.text.tokenizer import train_char
-    from asr.training import fit
     from asr.training.config import ExperimentConfig
+    from asr.training.identity import data_hash
+    from asr.training.request import Request
+    from asr.training.selection import trainable
 
     torch.set_num_threads(1)
     found: dict[str, float] = {}
@@ -110,9 +112,9 @@ def measure(manifest: Path) -> dict[str, float]:
     utterances = timed("load", lambda: read_manifest(manifest))
     found["load_mb"] = _peak() - before
     tokenizer = train_char((utterance.text or "" for utterance in utterances[:1000]), Normalizer(NormalizerConfig()))
-    request = fit.Request(experiment, tokenizer, utterances, [], Path("."), seed=1)
-    usable, _ = timed("usable", lambda: fit._usable(request, lambda message: None))
-    timed("hash", lambda: fit._data_hash(usable))
+    request = Request(experiment, tokenizer, utterances, [], Path("."), seed=1)
+    usable, _ = timed("usable", lambda: trainable(request, lambda message: None))
+    timed("hash", lambda: data_hash(usable))
     loader = experiment.train.loader
     data = timed("data", lambda: TrainingData(usable, tokenizer, RATE, loader, experiment.augment, seed=1))
     timed("plan", lambda: data.plan(1))
