@@ -28,6 +28,7 @@ from asr.text.tokenizer import Tokenizer
 from asr.training.checkpoint import LAST
 from asr.training.config import ExperimentConfig, FinetuneConfig
 from asr.training.fit import fit
+from asr.training.identity import data_hash, run_identity
 from asr.training.monitor import Progress
 from asr.training.request import Request
 from asr.training.validation import Validator
@@ -225,12 +226,8 @@ def _request(question: Question, start: Start, part: Sequence[Utterance], share:
 def _identity(question: Question, request: Request) -> str:
     """Return a hash of what a point depends on."""
     assert not isinstance(request.train, ShardIndex), "a curve is made of the utterances of a manifest"
-    rows = [f"{item.id}\t{item.start}\t{item.duration}\t{item.text}" for item in (*request.train, *question.test)]
-    weights = hashlib.sha256()
-    for tensor in question.start.state_dict().values():
-        weights.update(tensor.numpy().tobytes())
-    told = [request.experiment.model_dump_json(), str(request.seed), weights.hexdigest(), *question.tokenizer.symbols]
-    return hashlib.sha256("\n".join(told + rows).encode("utf-8", "surrogatepass")).hexdigest()
+    told = {**run_identity(request, request.train, None, ()), "measured on": data_hash(question.test)}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def _kept(file: Path, identity: str) -> CurvePoint | None:

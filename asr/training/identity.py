@@ -52,6 +52,7 @@ def run_identity(
 
 
 def differences(saved: dict[str, Any], now: dict[str, Any]) -> str:
+    """Return what of two identities differs and may not, for a message; "" where they are of one run."""
     names = [
         name for name in sorted(saved.keys() | now.keys()) if name != "config" and saved.get(name) != now.get(name)
     ]
