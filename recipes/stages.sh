@@ -181,9 +181,10 @@ model_stages() { # TRAIN.jsonl OPTIONS_OF_ASR_TOKENS...
             -- asr decode "$out/data/$part.jsonl" --model "$model" --out "$out/$part.hyp.jsonl" "${place[@]}"
     done
     for part in "${scored[@]}"; do
-        stage "score.$part" --input "$out/data/$part.jsonl" --input "$out/$part.hyp.jsonl" \
+        stage "score.$part" --input "$out/data/$part.jsonl" --input "$out/$part.hyp.jsonl" --input "$model" \
             --output "$out/$part.score.json" \
-            -- asr score "$out/data/$part.jsonl" "$out/$part.hyp.jsonl" --case lower --out "$out/$part.score.json"
+            -- asr score "$out/data/$part.jsonl" "$out/$part.hyp.jsonl" --model "$model" --case lower \
+            --out "$out/$part.score.json"
     done
 }
 

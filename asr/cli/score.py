@@ -5,6 +5,8 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from asr import receipts
 from asr.cli.outputs import refuse_overwriting
@@ -13,6 +15,9 @@ from asr.scoring.error_rate import Score, score
 from asr.scoring.report import alignment_text, case_only_substitutions, score_values, summary
 from asr.scoring.texts import Text, pair_up, read_texts
 from asr.store import write_json
+
+if TYPE_CHECKING:
+    from asr.text.normalize import Normalizer
 
 HELP = "compare hypotheses with references: word and character error rates"
 
@@ -27,6 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--case", choices=("keep", "lower"), default="keep", help="lower: upper and lower case are equal"
     )
+    parser.add_argument(
+        "--model",
+        metavar="NAME|FILE|RUN",
+        help="spell both as this model does (its text.map, text.remove and text.case)",
+    )
     parser.add_argument("--alignments", action="store_true", help="print the alignment of every utterance")
     parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
 
@@ -35,15 +45,31 @@ def run(args: argparse.Namespace) -> int:
     """Score, write and print.  Raises: InputError."""
     start = time.monotonic()
     if args.out is not None:
-        refuse_overwriting(args.out, [args.references, args.hypotheses])
+        refuse_overwriting(args.out, _inputs(args))
+    spelling = _spelling(args.model) if args.model else None
     references = read_texts(args.references)
-    result = score(pair_up(references, read_texts(args.hypotheses)), case=args.case)
+    result = score(pair_up(references, read_texts(args.hypotheses)), case=args.case, spelling=spelling)
     interval = bootstrap_interval([utterance.words for utterance in result.utterances], seed=_SEED)
     if args.out is not None:
         write_json(args.out, score_values(result, interval, utterances=True))
-        _write_receipt(args, references, result, interval, time.monotonic() - start)
+        _write_receipt(args, spelling, references, result, interval, time.monotonic() - start)
     _print(args, result, interval)
     return 0
+
+
+def _inputs(args: argparse.Namespace) -> list[str | Path]:
+    """Return the files that the score depends on."""
+    from asr.recognizer import resolve_model
+
+    return [args.references, args.hypotheses, *([resolve_model(args.model)] if args.model else [])]
+
+
+def _spelling(model: str) -> "Normalizer":
+    """Return how a model spells.  Raises: DataError for one that cannot be read."""
+    from asr.model import AcousticModel
+    from asr.recognizer import resolve_model
+
+    return AcousticModel.load(resolve_model(model)).tokenizer.normalizer
 
 
 def _print(args: argparse.Namespace, result: Score, interval: Interval | None) -> None:
@@ -64,6 +90,7 @@ def _print(args: argparse.Namespace, result: Score, interval: Interval | None) -
 
 def _write_receipt(
     args: argparse.Namespace,
+    spelling: "Normalizer | None",
     references: Mapping[str, Text],
     result: Score,
     interval: Interval | None,
@@ -71,9 +98,9 @@ def _write_receipt(
 ) -> None:
     receipt = receipts.collect(
         args.command_line,
-        config={"case": args.case},
+        config={"case": args.case} | ({"text": spelling.config.model_dump(mode="json")} if spelling else {}),
         seed=_SEED,
-        inputs=[args.references, args.hypotheses],
+        inputs=_inputs(args),
         result=score_values(result, interval, utterances=False),
         utterances=len(result.utterances),
         words=result.words.reference,

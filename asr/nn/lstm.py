@@ -45,12 +45,15 @@ def train_lstms(lstms: Sequence[nn.LSTM], inputs: Sequence[Tensor]) -> tuple[Ten
 
 def _product_type() -> torch.dtype:
     half = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
-    return torch.bfloat16 if half and _packs_bfloat16() else torch.float32
+    return torch.bfloat16 if half and multiplies_bfloat16() else torch.float32
 
 
 @cache
-def _packs_bfloat16() -> bool:
-    """Return whether this CPU and this torch multiply by a reordered bfloat16 matrix (AVX-512 and newer, not AVX2)."""
+def multiplies_bfloat16() -> bool:
+    """Return whether this CPU and this torch multiply bfloat16 matrices by oneDNN (AVX-512 and newer, not AVX2).
+
+    Elsewhere torch's plain loop takes their products, two hundred times slower than float32.
+    """
     try:
         matrix = torch.zeros(16, 16, dtype=torch.bfloat16)
         _products(matrix, 1)(matrix[:1])

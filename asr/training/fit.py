@@ -18,6 +18,7 @@ from asr.data.sharded import ShardedData
 from asr.errors import DataError, UsageError, writing
 from asr.features.normalization import Moments
 from asr.model import AcousticModel
+from asr.nn.lstm import multiplies_bfloat16
 from asr.training.alphabet import alphabet_change, with_alphabet
 from asr.training.checkpoint import LAST, TrainingState, load_state, remove_unfinished
 from asr.training.identity import differences, run_identity
@@ -195,7 +196,7 @@ def _train(
     say: Callable[[str], None],
 ) -> None:
     """Let Lightning train.  Raises: KeyboardInterrupt after Ctrl-C; UsageError, DataError, MachineError."""
-    trainer = _trainer(request, monitor, module)
+    trainer = _trainer(request, monitor, module, _precision(request, say))
     if state is not None and state.scaler:
         trainer.precision_plugin.load_state_dict(state.scaler)
     try:
@@ -213,14 +214,23 @@ def _train(
         raise KeyboardInterrupt from None
 
 
-def _trainer(request: Request, monitor: Monitor, module: CtcTraining) -> Trainer:
+def _precision(request: Request, say: Callable[[str], None]) -> str:
+    """Return Lightning's name of the precision: bf16 is there to be fast, so a CPU that is slow at it takes float32."""
+    precision = request.experiment.train.precision
+    if precision == "bf16" and request.device == "cpu" and not multiplies_bfloat16():
+        say("train.precision=bf16: this CPU has no fast bf16 products; training in float32")
+        precision = "float32"
+    return _PRECISIONS[precision]
+
+
+def _trainer(request: Request, monitor: Monitor, module: CtcTraining, precision: str) -> Trainer:
     config = request.experiment.train
     return Trainer(
         accelerator="gpu" if request.device.startswith("cuda") else "cpu",
         devices=config.devices,
         num_nodes=config.num_nodes,
         strategy="ddp" if config.devices * config.num_nodes > 1 else "auto",
-        precision=_PRECISIONS[config.precision],  # type: ignore[arg-type]
+        precision=precision,  # type: ignore[arg-type]
         max_epochs=config.epochs - module.position.epoch,
         accumulate_grad_batches=config.loader.accumulate,
         callbacks=[monitor],
