@@ -50,11 +50,13 @@ class Choice:
         minutes: of speech at most, drawn by the SHA-256 of the files' names; None: all.
         speaker: a new speaker: the test set is theirs alone, and the training files are everybody else's.
         own_seconds: of that speaker's training files that are trained on nevertheless.
+        others: whether everybody else's are: without them, only the speaker's own (from a model that knows the others).
     """
 
     minutes: float | None = None
     speaker: str | None = None
     own_seconds: float = 0.0
+    others: bool = True
 
 
 def prepare(corpus: Path, out: Path, *, choice: Choice | None = None, accept: bool = True) -> None:
@@ -99,7 +101,9 @@ def _chosen(utterances: Sequence[Utterance], choice: Choice) -> list[Utterance]:
             known = ", ".join(sorted({str(item.speaker) for item in utterances}))
             raise UsageError(f"--speaker {choice.speaker}: not in the corpus; there are: {known}")
         theirs = [item for item in utterances if item.speaker != choice.speaker]
-        utterances = theirs + _drawn(own, choice.own_seconds)
+        utterances = (theirs if choice.others else []) + _drawn(own, choice.own_seconds)
+        if not utterances:
+            raise UsageError(f"--others no --own-seconds {choice.own_seconds:g}: leaves nothing to train on; give more")
     return list(utterances) if choice.minutes is None else _drawn(utterances, 60 * choice.minutes)
 
 
@@ -116,14 +120,18 @@ def _drawn(utterances: Sequence[Utterance], seconds: float) -> list[Utterance]:
 def _add_choice(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", default="all", metavar="N", help="of training speech (default: all)")
     parser.add_argument("--speaker", default="nobody", metavar="NAME", help="test on this speaker, train on the others")
+    parser.add_argument("--others", default="yes", choices=("yes", "no"), help="no: train on the speaker alone")
     parser.add_argument("--own-seconds", default="0", metavar="N", help="of that speaker, trained on nevertheless")
 
 
 def _choice(args: argparse.Namespace) -> Choice:
+    if args.others == "no" and args.speaker == "nobody":
+        raise UsageError("--others no: whose voice is left? name it with --speaker")
     return Choice(
         minutes=None if args.minutes == "all" else _number("--minutes", args.minutes),
         speaker=None if args.speaker == "nobody" else args.speaker,
         own_seconds=_number("--own-seconds", args.own_seconds),
+        others=args.others == "yes",
     )
 
 

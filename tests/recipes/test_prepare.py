@@ -209,6 +209,14 @@ def test_fsdd_for_a_new_speaker(tmp_path: Path) -> None:
     assert len(some["train_all"]) == len(none["train_all"]) + len(own)
 
 
+def test_fsdd_of_the_new_speaker_alone(tmp_path: Path) -> None:
+    alone = fsdd(tmp_path, Choice(speaker="theo", own_seconds=1.2, others=False))
+    assert {row.speaker for row in alone["train_all"]} == {"theo"}
+    assert alone["test"] == fsdd(tmp_path, Choice(speaker="theo"))["test"]
+    with pytest.raises(UsageError, match="--others no --own-seconds 0: leaves nothing to train on; give more"):
+        fsdd(tmp_path, Choice(speaker="theo", others=False))
+
+
 def test_fsdd_of_some_minutes(tmp_path: Path) -> None:
     few = fsdd(tmp_path, Choice(minutes=0.05))["train_all"]
     assert 2 < sum(row.duration for row in few) <= 3

@@ -249,16 +249,31 @@ def test_wrong_usage_is_said(checkout: Checkout, arguments: list[str], code: int
     assert not (checkout.root / "owned").exists()
 
 
-def test_fsdd_fine_tunes_a_model_with_its_own_tokens(checkout: Checkout) -> None:
-    calls = checkout.run(recipe="fsdd")
+def test_finetune_keeps_the_tokens_of_its_model(checkout: Checkout) -> None:
+    corpus = checkout.root / "corpora" / "finetune"
+    shutil.copytree(checkout.root / "corpora" / "fsdd" / "recordings", corpus)
+    for recording in corpus.iterdir():
+        recording.with_suffix(".txt").write_text("one")
+    done = checkout.start("--corpus", "corpora/finetune", recipe="finetune")
+    assert done.returncode == 0, done.stderr
+    calls = checkout.calls()
     assert [call.split()[0] for call in calls] == STAGES[1:]
     model = f"{checkout.root}/asr/models/an4.safetensors"
     assert calls[0].startswith(f"check --model {model} ")
-    assert calls[1].endswith(f"--out {checkout.root}/runs/fsdd --seed 1 --from {model}")
+    assert calls[1].endswith(f"--out {checkout.root}/runs/finetune --seed 1 --from {model}")
     assert "--tokens" not in calls[0] + calls[1]
 
 
-def test_fsdd_from_nothing_makes_tokens(checkout: Checkout) -> None:
+def test_fsdd_fine_tunes_a_model_with_words_as_tokens(checkout: Checkout) -> None:
+    calls = checkout.run(recipe="fsdd")
+    assert [call.split()[0] for call in calls] == STAGES
+    tokens, model = f"{checkout.root}/runs/fsdd/tokens.json", f"{checkout.root}/asr/models/an4.safetensors"
+    assert calls[0].endswith(f"--kind bpe --size 64 --out {tokens}")
+    assert calls[1].startswith(f"check --model {model} --tokens {tokens} ")
+    assert calls[2].endswith(f"--out {checkout.root}/runs/fsdd --seed 1 --from {model} --tokens {tokens}")
+
+
+def test_fsdd_from_nothing(checkout: Checkout) -> None:
     calls = checkout.run("--from", "nothing", recipe="fsdd")
     assert [call.split()[0] for call in calls] == STAGES
     assert "--from" not in calls[2]
@@ -270,7 +285,7 @@ def test_another_model_repeats_the_training(checkout: Checkout) -> None:
     other = checkout.root / "other.safetensors"
     other.write_text("another")
     calls = checkout.run("--from", "other.safetensors", recipe="fsdd")
-    assert calls[1].endswith(f"--from {other}")
+    assert f"--from {other}" in calls[1]
     assert [call.split()[0] for call in calls[:2]] == ["check", "train"]
 
 
