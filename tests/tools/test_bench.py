@@ -377,14 +377,24 @@ def test_errors_of_new_speakers_are_pooled() -> None:
 def test_the_whole_of_bench_speakers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     corpus, asked = make_fsdd(tmp_path / "fsdd"), []
 
-    def run_recipe(args: Any, folder: Path, speaker: str, seed: int, seconds: float) -> dict[str, Any]:
-        asked.append((speaker, seed, seconds))
-        return scored([1, 0] if seconds else [1, 1])
+    def run_recipe(args: Any, folder: Path, out: Path, options: list[str]) -> dict[str, Any]:
+        asked.append((out.name, options))
+        return scored([1, 0] if "--own-seconds" in options else [1, 1])
 
     monkeypatch.setattr(speakers, "_scored", run_recipe)
-    given = ["--corpus", str(corpus), "--seeds", "1", "2", "--out", str(tmp_path / "receipt.json")]
+    given = ["--corpus", str(corpus), "--seeds", "1", "2", "--work", str(tmp_path)]
+    given += ["--out", str(tmp_path / "receipt.json")]
     assert speakers.bench(speakers.parser().parse_intermixed_args(given)) == 0
-    assert asked == [(name, seed, own) for name in FSDD_SPEAKERS for seed in (1, 2) for own in (0.0, 30.0)]
+    assert [name for name, _ in asked] == [
+        f"{s}-{own}-{seed}" for s in FSDD_SPEAKERS for seed in (1, 2) for own in (0, 30)
+    ]
+    assert asked[0][1] == ["--speaker", FSDD_SPEAKERS[0], "--seed", "1"]
+    others = tmp_path / f"{FSDD_SPEAKERS[0]}-0-1"
+    assert asked[1][1][:10] == [
+        *("--speaker", FSDD_SPEAKERS[0], "--seed", "1"),
+        *("--from", str(others), "--others", "no", "--own-seconds", "30"),
+    ]
+    assert f"finetune.replay.manifest={others}/data/train_all.jsonl" in asked[1][1]
     result = json.loads((tmp_path / "receipt.json").read_bytes())["result"]
     assert (result["errors_without"], result["errors_own"]) == (12, 6)
 

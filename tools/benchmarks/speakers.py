@@ -2,10 +2,10 @@
 
     tools/bench speakers --corpus DIR [--seeds 1 2 3] [--seconds 30] [--work DIR] [--out FILE] [key.path=value ...]
 
-Each speaker of FSDD is left out in turn: `recipes/fsdd/run.sh` trains on the others, without and with some seconds of
-the speaker, and tests on that speaker alone.  All errors are pooled; the interval of the share of errors that the
-seconds take away is the bootstrap's over the test utterances, drawn alike with and without.  Runs that are done are
-not done again.
+Each speaker of FSDD is left out in turn: `recipes/fsdd/run.sh` trains on the others and tests on that speaker alone;
+then that model is fine-tuned on some seconds of the speaker, the others replayed beside them, and tested again.  All
+errors are pooled; the interval of the share of errors that the seconds take away is the bootstrap's over the test
+utterances, drawn alike with and without.  Runs that are done are not done again.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from asr.errors import EXIT_DONE, DataError, UsageError
 from asr.randomness import stream
 
 REPLICATIONS = 10_000
+OWN = ("train.epochs=20", "train.validate_every=20")  # half a minute a pass, and as much of the others
 
 
 def parser() -> Parser:
@@ -54,10 +55,12 @@ def bench(args: argparse.Namespace) -> int:
     found: dict[str, list[dict[str, Any]]] = {"none": [], "own": []}
     for speaker in speakers(corpus):
         for seed in args.seeds:
-            for kind, seconds in (("none", 0.0), ("own", args.seconds)):
-                found[kind].append(_scored(args, corpus, speaker, seed, seconds))
+            others = args.work.absolute() / f"{speaker}-0-{seed}"
+            own = others.with_name(f"{speaker}-{args.seconds:g}-{seed}")
+            for kind, out, options in (("none", others, []), ("own", own, _own(others, args.seconds))):
+                found[kind].append(_scored(args, corpus, out, ["--speaker", speaker, "--seed", str(seed), *options]))
                 rate = found[kind][-1]["words"]["rate"]
-                say(f"{speaker}, seed {seed}, {seconds:g} s of theirs: {100 * rate:.2f} %")
+                say(f"{out.name}: {100 * rate:.2f} %")
     result = pooled(found["none"], found["own"])
     print(table(f"a new speaker of FSDD, {args.seconds:g} s of theirs against none", result))
     if args.out:
@@ -114,11 +117,19 @@ def _interval(values: np.ndarray, middle: float) -> list[float]:
     return [round(float(value), 4) for value in (low, middle, high)]
 
 
-def _scored(args: argparse.Namespace, corpus: Path, speaker: str, seed: int, seconds: float) -> dict[str, Any]:
+def _own(others: Path, seconds: float) -> list[str]:
+    """Return the options that fine-tune the model of the others to the speaker's own seconds."""
+    return [
+        *("--from", str(others), "--others", "no", "--own-seconds", f"{seconds:g}"),
+        f"finetune.replay.manifest={others / 'data' / 'train_all.jsonl'}",
+        *OWN,
+    ]
+
+
+def _scored(args: argparse.Namespace, corpus: Path, out: Path, options: Sequence[str]) -> dict[str, Any]:
     """Return the score of one run of the recipe.  Raises: DataError if it fails; its own lines say why."""
-    out = args.work.absolute() / f"{speaker}-{seconds:g}-{seed}"
     command = [str(ROOT / "recipes" / "fsdd" / "run.sh"), "--corpus", str(corpus), "--out", str(out)]
-    command += ["--speaker", speaker, "--own-seconds", f"{seconds:g}", "--seed", str(seed), "--accept", args.accept]
+    command += ["--accept", args.accept, *options]
     out.mkdir(parents=True, exist_ok=True)
     with open(out / "log", "ab") as log:
         done = subprocess.run([*command, *args.overrides], stdout=log, stderr=log, check=False)
