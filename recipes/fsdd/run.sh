@@ -4,14 +4,21 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../stages.sh"
 
 # from: a model, a file or a run folder; nothing: from scratch.  train: without index 5 and 6; train_all: with them
-extra=([from]=an4 [train]=train_all [minutes]=all [speaker]=nobody [others]=yes [own-seconds]=0 [accept]=published)
+# tokens: words: each of the ten is one, so that nothing is misspelled; letters: the model's own, which old speech needs too
+extra=([from]=an4 [train]=train_all [tokens]=words [minutes]=all [speaker]=nobody [others]=yes [own-seconds]=0
+    [accept]=published)
 recipe fsdd "$@"
 data=$out/data
+tokens=(--kind bpe --size 64) # enough merges of letters to make each word one token
+case ${extra[tokens]} in
+    words) ;;
+    letters) [[ -z $from ]] && tokens=(--kind char) || tokens=() ;;
+    *) fail 2 "--tokens must be words or letters, got '${extra[tokens]}'" ;;
+esac
 
 stage prepare --input "$corpus" --output "$data/train.jsonl" --output "$data/train_all.jsonl" \
     --output "$data/valid.jsonl" --output "$data/test.jsonl" \
     -- python recipes/fsdd/prepare.py --corpus "$corpus" --out "$data" --minutes "${extra[minutes]}" \
     --speaker "${extra[speaker]}" --others "${extra[others]}" --own-seconds "${extra[own-seconds]}" \
     --accept "${extra[accept]}" "${download[@]}"
-# so many merges of letters that each of the ten words is one token: a closed vocabulary, in which nothing is misspelled
-model_stages "$data/${extra[train]}.jsonl" --kind bpe --size 64
+model_stages "$data/${extra[train]}.jsonl" "${tokens[@]}"

@@ -273,6 +273,13 @@ def test_fsdd_fine_tunes_a_model_with_words_as_tokens(checkout: Checkout) -> Non
     assert calls[2].endswith(f"--out {checkout.root}/runs/fsdd --seed 1 --from {model} --tokens {tokens}")
 
 
+def test_fsdd_with_letters_keeps_the_tokens_of_its_model(checkout: Checkout) -> None:
+    assert "--tokens" not in " ".join(checkout.run("--tokens", "letters", recipe="fsdd"))
+    assert "--kind char" in checkout.run("--tokens", "letters", "--from", "nothing", recipe="fsdd")[0]
+    done = checkout.start("--corpus", "corpora/fsdd", "--tokens", "syllables", recipe="fsdd")
+    assert (done.returncode, done.stderr) == (2, "recipes/fsdd: --tokens must be words or letters, got 'syllables'\n")
+
+
 def test_fsdd_from_nothing(checkout: Checkout) -> None:
     calls = checkout.run("--from", "nothing", recipe="fsdd")
     assert [call.split()[0] for call in calls] == STAGES
