@@ -28,6 +28,7 @@ from tests.tools.benchmarks import ROOT, TINY, benchmark, prepared_an4
 
 arithmetic, common, steps = benchmark("_arithmetic"), benchmark("_common"), benchmark("_steps")
 train, transcribe, speakers = benchmark("train"), benchmark("transcribe"), benchmark("speakers")
+minute, recipes = benchmark("minute"), benchmark("_recipes")
 synthetic, bench_data, bench_shards = benchmark("_corpus"), benchmark("data"), benchmark("shards")
 
 
@@ -397,6 +398,50 @@ def test_the_whole_of_bench_speakers(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert f"finetune.replay.manifest={others}/data/train_all.jsonl" in asked[1][1]
     result = json.loads((tmp_path / "receipt.json").read_bytes())["result"]
     assert (result["errors_without"], result["errors_own"]) == (12, 6)
+
+
+def test_the_whole_of_bench_minute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Held out, the middle rate is the best; untouched 4 of 4 words are wrong, from scratch 3, fine-tuned 1."""
+    asked: dict[str, list[str]] = {}
+
+    def run_recipe(recipe: str, out: Path, options: list[str]) -> None:
+        asked[out.name] = options
+        out.mkdir(parents=True)
+        held_out = 2 if minute._rate(minute.RATES[1]) in options else 4
+        errors = 3 if "nothing" in options else 1
+        for part, count in (("valid", held_out), ("test", errors)):
+            (out / f"{part}.score.json").write_text(json.dumps({"words": {"rate": count / 4}}))
+
+    def decoded(manifest: Path, model: Any, out: Path, name: str) -> dict[str, Any]:
+        return {"words": {"rate": {"digits": 1.0, "an4": 0.08}[name] + 0.01 * str(model).endswith("-2")}}
+
+    monkeypatch.setattr(minute, "run_recipe", run_recipe)
+    monkeypatch.setattr(minute, "decoded", decoded)
+    an4 = make_an4(tmp_path / "an4", num_speakers=14)
+    given = ["--corpus", str(tmp_path), "--an4", str(an4), "--seeds", "1", "2", "--accept", "any"]
+    given += ["--work", str(tmp_path / "work"), "--out", str(tmp_path / "receipt.json")]
+    assert minute.bench(minute.parser().parse_intermixed_args(given)) == 0
+    result = json.loads((tmp_path / "receipt.json").read_bytes())["result"]
+    assert result["untouched"] == {"mean": 100.0, "seeds": [100.0]}
+    assert result["scratch, held out, by learning rate"] == {"0.0005": 100.0, "0.0015": 50.0, "0.004": 100.0}
+    assert result["scratch"] == {"mean": 75.0, "seeds": [75.0, 75.0]}
+    assert result["errors of words to scratch"] == pytest.approx(1 / 3)
+    assert result["AN4, letters, replayed"] == {"mean": 8.5, "seeds": [8.0, 9.0]}
+    assert result["AN4, replayed, points worse"] == pytest.approx(0.5)
+    assert "train.optimizer.learning_rate=0.0015" in asked["scratch-2"]
+    assert asked["scratch-0.0005-1"][-3:-1] == ["--train", "train"]
+    assert asked["replayed-1"][-1] == f"finetune.replay.manifest={tmp_path}/work/an4/train_all.jsonl"
+
+
+def test_a_recipe_that_fails_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recipes, "ROOT", tmp_path)
+    (tmp_path / "recipes" / "fsdd").mkdir(parents=True)
+    script = tmp_path / "recipes" / "fsdd" / "run.sh"
+    script.write_text("#!/bin/sh\necho no corpus\nexit 3\n")
+    script.chmod(0o755)
+    with pytest.raises(DataError, match=r"out/log: ended with exit code 3; its last lines say why"):
+        recipes.run_recipe("fsdd", tmp_path / "out", [])
+    assert (tmp_path / "out" / "log").read_text() == "no corpus\n"
 
 
 def test_no_speakers_are_said(tmp_path: Path) -> None:

@@ -9,8 +9,6 @@ utterances, drawn alike with and without.  Runs that are done are not done again
 """
 
 import argparse
-import json
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -19,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from _common import ROOT, run, say, table
+from _recipes import Score, run_recipe, score_of
 
 from asr.cli.main import Parser
 from asr.errors import EXIT_DONE, DataError, UsageError
@@ -52,7 +51,7 @@ def bench(args: argparse.Namespace) -> int:
 
     started = time.monotonic()
     corpus = args.corpus.absolute()
-    found: dict[str, list[dict[str, Any]]] = {"none": [], "own": []}
+    found: dict[str, list[Score]] = {"none": [], "own": []}
     for speaker in speakers(corpus):
         for seed in args.seeds:
             others = args.work.absolute() / f"{speaker}-0-{seed}"
@@ -126,17 +125,10 @@ def _own(others: Path, seconds: float) -> list[str]:
     ]
 
 
-def _scored(args: argparse.Namespace, corpus: Path, out: Path, options: Sequence[str]) -> dict[str, Any]:
+def _scored(args: argparse.Namespace, corpus: Path, out: Path, options: Sequence[str]) -> Score:
     """Return the score of one run of the recipe.  Raises: DataError if it fails; its own lines say why."""
-    command = [str(ROOT / "recipes" / "fsdd" / "run.sh"), "--corpus", str(corpus), "--out", str(out)]
-    command += ["--accept", args.accept, *options]
-    out.mkdir(parents=True, exist_ok=True)
-    with open(out / "log", "ab") as log:
-        done = subprocess.run([*command, *args.overrides], stdout=log, stderr=log, check=False)
-    if done.returncode:
-        raise DataError(f"{out / 'log'}: the recipe ended with exit code {done.returncode}; its last lines say why")
-    found: dict[str, Any] = json.loads((out / "test.score.json").read_bytes())
-    return found
+    run_recipe("fsdd", out, ["--corpus", str(corpus), "--accept", args.accept, *options, *args.overrides])
+    return score_of(out, "test")
 
 
 if __name__ == "__main__":

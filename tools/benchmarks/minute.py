@@ -1,0 +1,134 @@
+"""One minute of spoken digits: a model fine-tuned on it against one trained on it alone, and what is left of the old.
+
+    tools/bench minute --corpus FSDD --an4 AN4 [--seeds 1 2 3] [--work DIR] [--out FILE] [key.path=value ...]
+
+All trainings take the same minute, the same steps and `recipes/fsdd`.  From scratch the best of three learning rates is
+taken, chosen with the first seed on held-out training files.  The bundled `an4` is scored untouched, fine-tuned to the
+ten words as tokens, and fine-tuned with its own letters, without and with a replay of AN4's training part; the last
+two are scored on AN4's test part too.  Runs that are done are not done again.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from _common import ROOT, prepare_an4, run, say, table
+from _recipes import Score, decoded, run_recipe, score_of
+
+from asr.cli.main import Parser
+from asr.errors import EXIT_DONE
+
+MODEL = "an4"
+MINUTE = ("--minutes", "1", "train.epochs=40", "train.validate_every=40")
+# the shape of an4, so that the start alone differs
+SCRATCH = ("--from", "nothing", "text.case=lower", "model.encoder.factor=3", "model.encoder.intermediate=2")
+RATES = (0.0005, 0.0015, 0.004)
+
+
+def parser() -> Parser:
+    """Return the command line."""
+    found = Parser(
+        prog="tools/bench minute",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    found.add_argument("overrides", nargs="*", metavar="key.path=value", help="over the values of conf/fsdd.yaml")
+    found.add_argument("--corpus", type=Path, required=True, metavar="DIR", help="FSDD")
+    found.add_argument("--an4", type=Path, required=True, metavar="DIR", help="AN4")
+    found.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], metavar="N", help="default: 1 2 3")
+    found.add_argument("--work", type=Path, default=ROOT / "runs" / "minute", metavar="DIR", help="for the runs")
+    found.add_argument("--accept", default="published", choices=("published", "any"), help="any: other corpora")
+    found.add_argument("--out", type=Path, metavar="FILE", help="write the receipt")
+    return found
+
+
+def bench(args: argparse.Namespace) -> int:
+    """Run all, print, and write the receipt; return the exit code."""
+    from asr import receipts
+
+    started = time.monotonic()
+    work = args.work.absolute()
+    old = prepare_an4(args.an4.absolute(), work / "an4", accept=args.accept == "published")
+    trained = _Trainings(args, work)
+    rate, by_rate = _best_rate(trained, args.seeds[0])
+    scratch = trained.all("scratch", [*SCRATCH, _rate(rate)])
+    words = trained.all("words", [])
+    letters = trained.all("letters", ["--tokens", "letters"])
+    replay = f"finetune.replay.manifest={old['train_all']}"
+    replayed = trained.all("replayed", ["--tokens", "letters", replay])
+    untouched = decoded(words[0] / "data" / "test.jsonl", MODEL, work / "untouched", "digits")
+    result: dict[str, Any] = {
+        "untouched": _rates([untouched]),
+        "scratch, held out, by learning rate": by_rate,
+        "scratch": _rates(score_of(out, "test") for out in scratch),
+        "words": _rates(score_of(out, "test") for out in words),
+        "letters": _rates(score_of(out, "test") for out in letters),
+        "letters, replayed": _rates(score_of(out, "test") for out in replayed),
+        "AN4, untouched": _rates([decoded(old["test"], MODEL, work / "untouched", "an4")]),
+        "AN4, letters": _rates(decoded(old["test"], out, out, "an4") for out in letters),
+        "AN4, letters, replayed": _rates(decoded(old["test"], out, out, "an4") for out in replayed),
+    }
+    result["errors of words to scratch"] = result["words"]["mean"] / max(1e-9, result["scratch"]["mean"])
+    result["AN4, replayed, points worse"] = result["AN4, letters, replayed"]["mean"] - result["AN4, untouched"]["mean"]
+    print(table("one minute of FSDD, error rates of words on its test part, and of AN4's", result))
+    if args.out:
+        collected = receipts.collect(
+            ["tools/bench", "minute", *sys.argv[1:]],
+            config={"overrides": args.overrides, "seeds": args.seeds, "rates": RATES},
+            seed=None,
+            inputs=[ROOT / "conf" / "fsdd.yaml"],
+            result=result,
+            wall_seconds=time.monotonic() - started,
+        )
+        receipts.write(args.out, collected)
+    return EXIT_DONE
+
+
+class _Trainings:
+    """Trainings on the same minute, each in a folder of its name and seed."""
+
+    def __init__(self, args: argparse.Namespace, work: Path) -> None:
+        self._args, self._work = args, work
+
+    def one(self, name: str, seed: int, options: Sequence[str]) -> Path:
+        """Return the run folder of one training."""
+        out = self._work / f"{name}-{seed}"
+        given = ["--corpus", str(self._args.corpus.absolute()), "--accept", self._args.accept, "--seed", str(seed)]
+        run_recipe("fsdd", out, [*given, *MINUTE, *options, *self._args.overrides])
+        say(f"{out.name}: {100 * score_of(out, 'test')['words']['rate']:.2f} %")
+        return out
+
+    def all(self, name: str, options: Sequence[str]) -> list[Path]:
+        """Return the run folders of all seeds."""
+        return [self.one(name, seed, options) for seed in self._args.seeds]
+
+
+def _best_rate(trained: _Trainings, seed: int) -> tuple[float, dict[str, float]]:
+    """Return the learning rate whose training from scratch is best on held-out files, and the error rates of all."""
+    held_out = {
+        rate: trained.one(f"scratch-{rate:g}", seed, [*SCRATCH, "--train", "train", _rate(rate)]) for rate in RATES
+    }
+    rates = {rate: _percent(score_of(out, "valid")) for rate, out in held_out.items()}
+    return min(rates, key=lambda rate: rates[rate]), {f"{rate:g}": value for rate, value in rates.items()}
+
+
+def _rate(rate: float) -> str:
+    return f"train.optimizer.learning_rate={rate:g}"
+
+
+def _rates(scores: Iterable[Score]) -> dict[str, Any]:
+    """Return the error rates in per cent, and their mean."""
+    rates = [_percent(score) for score in scores]
+    return {"mean": round(sum(rates) / len(rates), 3), "seeds": rates}
+
+
+def _percent(score: Score) -> float:
+    return round(100 * float(score["words"]["rate"]), 2)
+
+
+if __name__ == "__main__":
+    sys.exit(run("tools/bench minute", parser(), bench))
