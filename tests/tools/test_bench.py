@@ -201,7 +201,9 @@ def test_summary_counts_every_round() -> None:
 def test_the_whole_of_bench_train(manifests: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen: list[Any] = []
     monkeypatch.setattr(os, "sched_setaffinity", lambda process, cores: chosen.append(cores))
-    monkeypatch.setattr(steps.Rounds, "__post_init__", lambda self: setattr(self, "product_size", 32), raising=False)
+    # of matrices of 4096 a CPU without fast bf16 takes minutes
+    monkeypatch.setattr(steps, "product_rate", lambda size, dtype, device: arithmetic.product_rate(32, dtype, device))
+    monkeypatch.setattr(train, "_precisions", lambda: ["float32", "bf16"])
     corpus, out = manifests["train"].parents[1] / "corpus", tmp_path / "train.receipt.json"
     arguments = ["--corpus", str(corpus), "--accept", "any", "--steps", "2", "--block", "1", "--threads", "1"]
     monkeypatch.setattr(sys, "argv", ["train.py", *arguments, "--out", str(out), *TINY])
@@ -213,6 +215,12 @@ def test_the_whole_of_bench_train(manifests: dict[str, Path], tmp_path: Path, mo
     assert "arithmetic_to_bf16_product" in receipt["result"]["bf16"]
     assert "arithmetic_to_bf16_product" not in receipt["result"]["float32"]
     assert receipt["config"]["train"]["loader"]["shortest_first"] is False
+
+
+def test_bf16_is_measured_where_trainings_take_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for fast, precisions in ((True, ["float32", "bf16"]), (False, ["float32"])):
+        monkeypatch.setattr("asr.nn.lstm.multiplies_bfloat16", lambda fast=fast: fast)
+        assert train._precisions() == precisions
 
 
 @pytest.mark.parametrize(
