@@ -181,9 +181,9 @@ model_stages() { # TRAIN.jsonl OPTIONS_OF_ASR_TOKENS...
             -- asr decode "$out/data/$part.jsonl" --model "$model" --out "$out/$part.hyp.jsonl" "${place[@]}"
     done
     for part in "${scored[@]}"; do
-        stage "score.$part" --input "$out/data/$part.jsonl" --input "$out/$part.hyp.jsonl" --input "$model" \
+        stage "score.$part" --input "$out/data/$part.jsonl" --input "$out/$part.hyp.jsonl" --input "$tokens" \
             --output "$out/$part.score.json" \
-            -- asr score "$out/data/$part.jsonl" "$out/$part.hyp.jsonl" --model "$model" --case lower \
+            -- asr score "$out/data/$part.jsonl" "$out/$part.hyp.jsonl" --tokens "$tokens" --case lower \
             --out "$out/$part.score.json"
     done
 }

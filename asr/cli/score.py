@@ -5,8 +5,6 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from asr import receipts
 from asr.cli.outputs import refuse_overwriting
@@ -15,9 +13,8 @@ from asr.scoring.error_rate import Score, score
 from asr.scoring.report import alignment_text, case_only_substitutions, score_values, summary
 from asr.scoring.texts import Text, pair_up, read_texts
 from asr.store import write_json
-
-if TYPE_CHECKING:
-    from asr.text.normalize import Normalizer
+from asr.text.normalize import Normalizer
+from asr.text.tokenizer import Tokenizer
 
 HELP = "compare hypotheses with references: word and character error rates"
 
@@ -33,9 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--case", choices=("keep", "lower"), default="keep", help="lower: upper and lower case are equal"
     )
     parser.add_argument(
-        "--model",
-        metavar="NAME|FILE|RUN",
-        help="spell both as this model does (its text.map, text.remove and text.case)",
+        "--tokens", metavar="tokens.json", help="spell both as these tokens' texts (their text.map, .remove and .case)"
     )
     parser.add_argument("--alignments", action="store_true", help="print the alignment of every utterance")
     parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
@@ -46,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     start = time.monotonic()
     if args.out is not None:
         refuse_overwriting(args.out, _inputs(args))
-    spelling = _spelling(args.model) if args.model else None
+    spelling = Tokenizer.load(args.tokens).normalizer if args.tokens else None
     references = read_texts(args.references)
     result = score(pair_up(references, read_texts(args.hypotheses)), case=args.case, spelling=spelling)
     interval = bootstrap_interval([utterance.words for utterance in result.utterances], seed=_SEED)
@@ -57,19 +52,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _inputs(args: argparse.Namespace) -> list[str | Path]:
+def _inputs(args: argparse.Namespace) -> list[str]:
     """Return the files that the score depends on."""
-    from asr.recognizer import resolve_model
-
-    return [args.references, args.hypotheses, *([resolve_model(args.model)] if args.model else [])]
-
-
-def _spelling(model: str) -> "Normalizer":
-    """Return how a model spells.  Raises: DataError for one that cannot be read."""
-    from asr.model import AcousticModel
-    from asr.recognizer import resolve_model
-
-    return AcousticModel.load(resolve_model(model)).tokenizer.normalizer
+    return [args.references, args.hypotheses, *([args.tokens] if args.tokens else [])]
 
 
 def _print(args: argparse.Namespace, result: Score, interval: Interval | None) -> None:
@@ -90,7 +75,7 @@ def _print(args: argparse.Namespace, result: Score, interval: Interval | None) -
 
 def _write_receipt(
     args: argparse.Namespace,
-    spelling: "Normalizer | None",
+    spelling: Normalizer | None,
     references: Mapping[str, Text],
     result: Score,
     interval: Interval | None,

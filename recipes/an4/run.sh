@@ -20,6 +20,7 @@ stage average.int8 --input "$out/model.safetensors" --output "$small" \
     -- asr average "$out/model.safetensors" --storage int8 --out "$small"
 stage decode.int8 --input "$small" --input "$corpus" --input "$data/test.jsonl" --output "$out/test-int8.hyp.jsonl" \
     -- asr decode "$data/test.jsonl" --model "$small" --out "$out/test-int8.hyp.jsonl"
-stage score.int8 --input "$data/test.jsonl" --input "$out/test-int8.hyp.jsonl" --input "$small" --output "$out/test-int8.score.json" \
-    -- asr score "$data/test.jsonl" "$out/test-int8.hyp.jsonl" --model "$small" --case lower \
+stage score.int8 --input "$data/test.jsonl" --input "$out/test-int8.hyp.jsonl" --input "$out/tokens.json" \
+    --output "$out/test-int8.score.json" \
+    -- asr score "$data/test.jsonl" "$out/test-int8.hyp.jsonl" --tokens "$out/tokens.json" --case lower \
     --out "$out/test-int8.score.json"

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from asr.cli.main import main
-from asr.model import AcousticModel, ModelConfig
 from asr.receipts import file_hash
 from asr.text.normalize import Normalizer, NormalizerConfig
 from asr.text.tokenizer import train_char
@@ -101,22 +100,22 @@ def test_case(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("%WER 14.29 [ 1 / 7, 0 ins, 0 del, 1 sub ]")
 
 
-def test_both_are_spelled_as_a_model_spells(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A model that was trained without punctuation is not asked for it; `%WER 57.14` without --model."""
-    tokenizer = train_char(["rubout g m e f three"], Normalizer(NormalizerConfig(map={"-": " "}, remove=".,")))
-    AcousticModel(ModelConfig(), tokenizer).save("spelling.safetensors")
+def test_both_are_spelled_as_the_tokens_texts(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A model that was trained without punctuation is not asked for it."""
+    normalizer = Normalizer(NormalizerConfig(map={"-": " "}, remove=".,"))
+    train_char(["rubout g m e f three"], normalizer).save("tokens.json")
     _write(folder / "ref.jsonl", [{"id": "a", "text": "rubout-g, m e. f three."}])
     _write(folder / "hyp.jsonl", [{"id": "a", "text": "rubout g m e f three"}])
-    command = ["score", "ref.jsonl", "hyp.jsonl", "--model", "spelling.safetensors", "--out", "s.json"]
+    command = ["score", "ref.jsonl", "hyp.jsonl", "--tokens", "tokens.json", "--out", "s.json"]
     assert main(["score", "ref.jsonl", "hyp.jsonl"]) == 0
     assert "%WER 0.00" not in capsys.readouterr().out
     assert main(command) == 0
     assert capsys.readouterr().out.startswith("%WER 0.00 [ 0 / 6, 0 ins, 0 del, 0 sub ]")
     receipt = json.loads((folder / "s.receipt.json").read_text(encoding="utf-8"))
     assert receipt["config"]["text"] == {"case": "keep", "map": {"-": " "}, "remove": ".,"}
-    assert "spelling.safetensors" in receipt["inputs"]
-    assert main([*command[:-1], "spelling.safetensors"]) == 2
-    assert main([*command[:4], "nothing.safetensors"]) == 3
+    assert "tokens.json" in receipt["inputs"]
+    assert main([*command[:-1], "tokens.json"]) == 2
+    assert main([*command[:4], "nothing.json"]) == 3
     assert capsys.readouterr().err.count("\n") == 2
 
 

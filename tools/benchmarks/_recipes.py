@@ -33,8 +33,8 @@ def decoded(manifest: Path, model: str | Path, out: Path, name: str) -> Score:
     asr = str(ROOT / ".venv" / "bin" / "asr")
     if not score.is_file():
         _run([asr, "decode", str(manifest), "--model", str(model), "--out", str(hypotheses)], out)
-        spelled = ["--model", str(model), "--case", "lower", "--out", str(score)]
-        _run([asr, "score", str(manifest), str(hypotheses), *spelled], out)
+        tokens = ["--tokens", str(file)] if (file := Path(model) / "tokens.json").is_file() else []
+        _run([asr, "score", str(manifest), str(hypotheses), *tokens, "--case", "lower", "--out", str(score)], out)
     return score_of(out, name)
 
 
