@@ -418,7 +418,7 @@ def test_the_whole_of_bench_minute(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         held_out = 2 if minute._rate(minute.RATES[1]) in options else 4
         errors = 3 if "nothing" in options else 1
         for part, count in (("valid", held_out), ("test", errors)):
-            (out / f"{part}.score.json").write_text(json.dumps({"words": {"rate": count / 4}}))
+            (out / f"{part}.score.json").write_text(json.dumps({"words": {"rate": count / 4, "errors": count}}))
 
     def decoded(manifest: Path, model: Any, out: Path, name: str) -> dict[str, Any]:
         return {"words": {"rate": {"digits": 1.0, "an4": 0.08}[name] + 0.01 * str(model).endswith("-2")}}
@@ -431,13 +431,14 @@ def test_the_whole_of_bench_minute(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert minute.bench(minute.parser().parse_intermixed_args(given)) == 0
     result = json.loads((tmp_path / "receipt.json").read_bytes())["result"]
     assert result["untouched"] == {"mean": 100.0, "seeds": [100.0]}
-    assert result["scratch, held out, by learning rate"] == {"0.0005": 100.0, "0.0015": 50.0, "0.004": 100.0}
-    assert result["scratch"] == {"mean": 75.0, "seeds": [75.0, 75.0]}
-    assert result["errors of words to scratch"] == pytest.approx(1 / 3)
+    for tokens in ("words", "letters"):
+        assert result[f"{tokens}, from scratch, held out"] == {"0.0005": 100.0, "0.0015": 50.0, "0.004": 100.0}
+        assert result[f"{tokens}, from scratch"] == {"mean": 75.0, "seeds": [75.0, 75.0]}
+        assert result[f"{tokens}, share of the errors"] == pytest.approx(1 / 3)
     assert result["AN4, letters, replayed"] == {"mean": 8.5, "seeds": [8.0, 9.0]}
     assert result["AN4, replayed, points worse"] == pytest.approx(0.5)
-    assert "train.optimizer.learning_rate=0.0015" in asked["scratch-2"]
-    assert asked["scratch-0.0005-1"][-3:-1] == ["--train", "train"]
+    assert "train.optimizer.learning_rate=0.0015" in asked["scratch-letters-2"]
+    assert asked["scratch-words-0.0005-1"][-5:-1] == ["--tokens", "words", "--train", "train"]
     assert asked["replayed-1"][-1] == f"finetune.replay.manifest={tmp_path}/work/an4/train_all.jsonl"
 
 

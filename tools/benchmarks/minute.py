@@ -3,9 +3,9 @@
     tools/bench minute --corpus FSDD --an4 AN4 [--seeds 1 2 3] [--work DIR] [--out FILE] [key.path=value ...]
 
 All trainings take the same minute, the same steps and `recipes/fsdd`.  From scratch the best of three learning rates is
-taken, chosen with the first seed on held-out training files.  The bundled `an4` is scored untouched, fine-tuned to the
-ten words as tokens, and fine-tuned with its own letters, without and with a replay of AN4's training part; the last
-two are scored on AN4's test part too.  Runs that are done are not done again.
+taken, chosen with the first seed on held-out training files; both sides once with the ten words as tokens and once with
+letters.  The bundled `an4` is scored untouched too, and with letters and a replay of AN4's training part; both models
+of letters are scored on AN4's test part.  Runs that are done are not done again.
 """
 
 import argparse
@@ -54,25 +54,25 @@ def bench(args: argparse.Namespace) -> int:
     work = args.work.absolute()
     old = prepare_an4(args.an4.absolute(), work / "an4", accept=args.accept == "published")
     trained = _Trainings(args, work)
-    rate, by_rate = _best_rate(trained, args.seeds[0])
-    scratch = trained.all("scratch", [*SCRATCH, _rate(rate)])
-    words = trained.all("words", [])
-    letters = trained.all("letters", ["--tokens", "letters"])
+    result: dict[str, Any] = {}
+    found: dict[str, list[Path]] = {}
+    for tokens in ("words", "letters"):
+        rate, result[f"{tokens}, from scratch, held out"] = _best_rate(trained, tokens, args.seeds[0])
+        scratch = trained.all(f"scratch-{tokens}", [*SCRATCH, "--tokens", tokens, _rate(rate)])
+        found[tokens] = trained.all(tokens, ["--tokens", tokens])
+        before, after = ([score_of(out, "test") for out in runs] for runs in (scratch, found[tokens]))
+        result |= {f"{tokens}, from scratch": _rates(before), tokens: _rates(after)}
+        result[f"{tokens}, share of the errors"] = _errors(after) / max(1, _errors(before))
     replay = f"finetune.replay.manifest={old['train_all']}"
     replayed = trained.all("replayed", ["--tokens", "letters", replay])
-    untouched = decoded(words[0] / "data" / "test.jsonl", MODEL, work / "untouched", "digits")
-    result: dict[str, Any] = {
+    untouched = decoded(replayed[0] / "data" / "test.jsonl", MODEL, work / "untouched", "digits")
+    result |= {
         "untouched": _rates([untouched]),
-        "scratch, held out, by learning rate": by_rate,
-        "scratch": _rates(score_of(out, "test") for out in scratch),
-        "words": _rates(score_of(out, "test") for out in words),
-        "letters": _rates(score_of(out, "test") for out in letters),
         "letters, replayed": _rates(score_of(out, "test") for out in replayed),
         "AN4, untouched": _rates([decoded(old["test"], MODEL, work / "untouched", "an4")]),
-        "AN4, letters": _rates(decoded(old["test"], out, out, "an4") for out in letters),
+        "AN4, letters": _rates(decoded(old["test"], out, out, "an4") for out in found["letters"]),
         "AN4, letters, replayed": _rates(decoded(old["test"], out, out, "an4") for out in replayed),
     }
-    result["errors of words to scratch"] = result["words"]["mean"] / max(1e-9, result["scratch"]["mean"])
     result["AN4, replayed, points worse"] = result["AN4, letters, replayed"]["mean"] - result["AN4, untouched"]["mean"]
     print(table("one minute of FSDD, error rates of words on its test part, and of AN4's", result))
     if args.out:
@@ -107,12 +107,14 @@ class _Trainings:
         return [self.one(name, seed, options) for seed in self._args.seeds]
 
 
-def _best_rate(trained: _Trainings, seed: int) -> tuple[float, dict[str, float]]:
+def _best_rate(trained: _Trainings, tokens: str, seed: int) -> tuple[float, dict[str, float]]:
     """Return the learning rate whose training from scratch is best on held-out files, and the error rates of all."""
-    held_out = {
-        rate: trained.one(f"scratch-{rate:g}", seed, [*SCRATCH, "--train", "train", _rate(rate)]) for rate in RATES
-    }
-    rates = {rate: _percent(score_of(out, "valid")) for rate, out in held_out.items()}
+    rates: dict[float, float] = {}
+    for rate in RATES:
+        out = trained.one(
+            f"scratch-{tokens}-{rate:g}", seed, [*SCRATCH, "--tokens", tokens, "--train", "train", _rate(rate)]
+        )
+        rates[rate] = _percent(score_of(out, "valid"))
     return min(rates, key=lambda rate: rates[rate]), {f"{rate:g}": value for rate, value in rates.items()}
 
 
@@ -124,6 +126,10 @@ def _rates(scores: Iterable[Score]) -> dict[str, Any]:
     """Return the error rates in per cent, and their mean."""
     rates = [_percent(score) for score in scores]
     return {"mean": round(sum(rates) / len(rates), 3), "seeds": rates}
+
+
+def _errors(scores: Iterable[Score]) -> int:
+    return sum(int(score["words"]["errors"]) for score in scores)
 
 
 def _percent(score: Score) -> float:
