@@ -439,7 +439,7 @@ def test_the_whole_of_bench_minute(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert result["AN4, replayed, points worse"] == pytest.approx(0.5)
     assert "train.optimizer.learning_rate=0.0015" in asked["scratch-letters-2"]
     assert asked["scratch-words-0.0005-1"][-5:-1] == ["--tokens", "words", "--train", "train"]
-    assert asked["replayed-1"][-1] == f"finetune.replay.manifest={tmp_path}/work/an4/train_all.jsonl"
+    assert asked["replayed-1"][-1] == f"finetune.replay.manifest={tmp_path / 'work' / 'an4' / 'train_all.jsonl'}"
 
 
 def test_a_recipe_that_fails_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,10 +31,9 @@ def decoded(manifest: Path, model: str | Path, out: Path, name: str) -> Score:
     """
     hypotheses, score = out / f"{name}.hyp.jsonl", out / f"{name}.score.json"
     asr = str(ROOT / ".venv" / "bin" / "asr")
-    if not score.is_file():
-        _run([asr, "decode", str(manifest), "--model", str(model), "--out", str(hypotheses)], out)
-        tokens = ["--tokens", str(file)] if (file := Path(model) / "tokens.json").is_file() else []
-        _run([asr, "score", str(manifest), str(hypotheses), *tokens, "--case", "lower", "--out", str(score)], out)
+    _run([asr, "decode", str(manifest), "--model", str(model), "--out", str(hypotheses)], out)
+    tokens = ["--tokens", str(file)] if (file := Path(model) / "tokens.json").is_file() else []
+    _run([asr, "score", str(manifest), str(hypotheses), *tokens, "--case", "lower", "--out", str(score)], out)
     return score_of(out, name)
 
 
