@@ -18,10 +18,13 @@ class MelFilterBank(nn.Module):
     DC removal, pre-emphasis, Povey window, power spectrum, mel bands, as Kaldi's compute-fbank-feats does
     before the logarithm (Povey et al. 2011).  Frames lie wholly inside the waveform that is given
     (Kaldi's snip_edges = true); the frontend pads silence before, so that no speech is snipped.
+
+    Attributes: floor (F,), the energies that the rounding to 16 bits leaves in each band; see `log`.
     """
 
     povey_window: Tensor
     mel_matrix: Tensor
+    floor: Tensor
 
     def __init__(
         self,
@@ -41,6 +44,8 @@ class MelFilterBank(nn.Module):
         self.register_buffer("povey_window", (hann**0.85).float(), persistent=False)
         matrix = mel_matrix(sample_rate, self.fft_size, num_bins, low_hz, high_hz)
         self.register_buffer("mel_matrix", matrix, persistent=False)
+        power = rounding_power(hann**0.85, self.fft_size, preemphasis)
+        self.register_buffer("floor", (power @ matrix.double()).float().clamp_min(ENERGY_FLOOR), persistent=False)
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Return mel energies (B, T, F) of waveforms (B, S) in [-1, 1]."""
@@ -50,6 +55,14 @@ class MelFilterBank(nn.Module):
         if rows >= len(waveform):
             return self._energies(waveform)
         return torch.cat([self._energies(some) for some in waveform.split(rows)])
+
+    def log(self, energies: Tensor) -> Tensor:
+        """Return natural logs of energies (B, T, F), none below what the rounding to 16 bits leaves of silence.
+
+        What lies lower is no sound: bands that a recording of a lower rate does not have hold the rounding errors of
+        this machine's arithmetic, which normalisation would raise to the level of speech.
+        """
+        return torch.maximum(energies, self.floor).log()
 
     def _energies(self, waveform: Tensor) -> Tensor:
         frames = (waveform * INT16_SCALE).unfold(1, self.window, self.hop)
@@ -61,6 +74,16 @@ class MelFilterBank(nn.Module):
         power = spectrum.real.square() + spectrum.imag.square()  # abs() would take a slow, careful root
         energies: Tensor = power @ self.mel_matrix
         return energies
+
+
+def rounding_power(window: Tensor, fft_size: int, preemphasis: float) -> Tensor:
+    """Return the mean power (fft_size // 2 + 1,) of rounding to 16-bit samples after pre-emphasis and window (W,).
+
+    Rounding errors are white, of variance 1/12 of a step squared (Bennett 1948, "Spectra of quantized signals").
+    """
+    turn = torch.arange(fft_size // 2 + 1, dtype=torch.float64) * (2 * math.pi / fft_size)
+    emphasis = 1 + preemphasis**2 - 2 * preemphasis * turn.cos()
+    return emphasis * window.square().sum() / 12
 
 
 def mel_matrix(sample_rate: int, fft_size: int, num_bins: int, low_hz: float, high_hz: float) -> Tensor:

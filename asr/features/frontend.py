@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from asr.config import Config
-from asr.features.filterbank import ENERGY_FLOOR, INT16_SCALE, MelFilterBank, cepstral_matrix
+from asr.features.filterbank import INT16_SCALE, MelFilterBank, cepstral_matrix
 from asr.features.mixing import MixingConfig, Partners, draw_snr_db, mix
 from asr.features.normalization import Moments, Normalization, Normalizer
 from asr.features.random import normal
@@ -139,7 +139,7 @@ class Frontend(nn.Module):
             snr_db = draw_snr_db(mixing, seeds[partners.rows])
             mixed = mix(energies[partners.rows], mask, noise, noise_lengths, snr_db)
             energies = energies.index_copy(0, partners.rows, mixed)
-        features = energies.clamp_min(ENERGY_FLOOR).log()
+        features = self.filterbank.log(energies)
         return (features @ self.cepstra if self.config.kind == "mfcc" else features), frame_lengths
 
     def heard(self, lengths: Tensor, num_frames: int) -> Tensor:

@@ -8,8 +8,9 @@ import soundfile
 import torch
 from torchaudio.compliance import kaldi
 
+from asr.audio.resample import resample
 from asr.features import filterbank
-from asr.features.filterbank import ENERGY_FLOOR, cepstral_matrix, mel_matrix
+from asr.features.filterbank import cepstral_matrix, mel_matrix
 from asr.features.frontend import FeatureConfig, Frontend
 from tests.oracles import filterbank as oracle
 from tests.tiny_model import babble
@@ -48,7 +49,7 @@ def kaldi_features(config: FeatureConfig, waveform: np.ndarray) -> np.ndarray:
     scaled = torch.from_numpy(waveform)[None] * 32768
     if config.kind == "mfcc":
         return kaldi.mfcc(scaled, num_ceps=config.num_cepstra, cepstral_lifter=config.lifter, **settings).numpy()
-    return kaldi.fbank(scaled, **settings).numpy()
+    return np.maximum(kaldi.fbank(scaled, **settings).numpy(), Frontend(config).filterbank.floor.log().numpy())
 
 
 CONFIGS = {
@@ -103,9 +104,30 @@ def test_equals_kaldi_on_real_speech(corpora: Path, name: str) -> None:
         assert (np.abs(found - expected) < np.where(drowned, 10 * TOLERANCE, TOLERANCE)).all(), path.name
 
 
-def test_digital_silence_has_the_energy_floor() -> None:
+def test_digital_silence_has_the_floor_of_sixteen_bits() -> None:
+    frontend = Frontend(FeatureConfig())
     features = features_of(FeatureConfig(), np.zeros(8000, np.float32))
-    assert np.all(features == np.log(np.float32(ENERGY_FLOOR)))
+    assert np.array_equal(features, frontend.filterbank.floor.log().expand(features.shape).numpy())
+
+
+def test_the_floor_is_what_rounding_to_sixteen_bits_leaves() -> None:
+    waveform = babble(10.0, seed=8) * 0.5
+    errors = sixteen_bit(waveform) * np.float32(32768 / 32767) - waveform
+    bank = Frontend(FeatureConfig()).filterbank
+    measured = bank(torch.from_numpy(errors)[None])[0].mean(0)
+    assert (measured / bank.floor).log().abs().max() < 0.25  # a decibel
+
+
+def test_bands_that_a_recording_does_not_have_hold_no_rounding_errors() -> None:
+    waveform = resample(sixteen_bit(babble(2.0, 8000, seed=9) * 0.5), 8000, 16000)
+    features, floor = features_of(FeatureConfig(), waveform), Frontend(FeatureConfig()).filterbank.floor.log().numpy()
+    empty = _bands_above(5000.0)
+    assert np.array_equal(features[:, empty], np.broadcast_to(floor[empty], features[:, empty].shape))
+
+
+def _bands_above(hz: float) -> np.ndarray:
+    weights = mel_matrix(16000, 512, 80, 20.0, 0.0)
+    return (weights[: int(hz / 16000 * 512)].sum(0) == 0).numpy()
 
 
 def test_a_constant_offset_changes_nothing() -> None:
