@@ -1,8 +1,13 @@
 """Fixtures shared by all tests."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+# As `asr` does, and as early: numpy's products round differently with more threads, and runs are compared to the bit
+# with those of processes of their own.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 CORPORA = Path(__file__).resolve().parents[2] / "shared" / "corpora"
 
