@@ -2,10 +2,12 @@
 
     tools/bench minute --corpus FSDD --an4 AN4 [--seeds 1 2 3] [--work DIR] [--out FILE] [key.path=value ...]
 
-All trainings take the same minute, the same steps and `recipes/fsdd`.  From scratch the best of three learning rates is
-taken, chosen with the first seed on held-out training files; both sides once with the ten words as tokens and once with
-letters.  The bundled `an4` is scored untouched too, and with letters and a replay of AN4's training part; both models
-of letters are scored on AN4's test part.  Runs that are done are not done again.
+All trainings take the same minute, the same steps and `recipes/fsdd`.  The bundled `an4` is fine-tuned with its letters;
+from scratch both letters and the ten words are tried as tokens, and of three learning rates the best is taken, chosen
+with the first seed on held-out training files; the better of the two is what the share of the errors refers to.
+`an4` is scored untouched too, and fine-tuned so that it keeps what it knew: with a replay of AN4's training part, its
+own normalisation and a lower learning rate.  All models of letters are scored on AN4's test part.  Runs that are done
+are not done again.
 """
 
 import argparse
@@ -22,7 +24,10 @@ from asr.cli.main import Parser
 from asr.errors import EXIT_DONE
 
 MODEL = "an4"
-MINUTE = ("--minutes", "1", "train.epochs=40", "train.validate_every=40")
+MINUTE = ("--minutes", "1", "train.epochs=20", "train.validate_every=20")
+LETTERS = ("--tokens", "letters")
+# what the digits are best learnt with changes what all else sounds like; old speech needs the features it was learnt in
+KEEPING = (*LETTERS, "model.features.normalization=utterance", "train.optimizer.learning_rate=0.0005")
 # the shape of an4, so that the start alone differs
 SCRATCH = ("--from", "nothing", "text.case=lower", "model.encoder.factor=3", "model.encoder.intermediate=2")
 RATES = (0.0005, 0.0015, 0.004)
@@ -55,25 +60,27 @@ def bench(args: argparse.Namespace) -> int:
     old = prepare_an4(args.an4.absolute(), work / "an4", accept=args.accept == "published")
     trained = _Trainings(args, work)
     result: dict[str, Any] = {}
-    found: dict[str, list[Path]] = {}
+    scratch: dict[str, list[Score]] = {}
     for tokens in ("words", "letters"):
-        rate, result[f"{tokens}, from scratch, held out"] = _best_rate(trained, tokens, args.seeds[0])
-        scratch = trained.all(f"scratch-{tokens}", [*SCRATCH, "--tokens", tokens, _rate(rate)])
-        found[tokens] = trained.all(tokens, ["--tokens", tokens])
-        before, after = ([score_of(out, "test") for out in runs] for runs in (scratch, found[tokens]))
-        result |= {f"{tokens}, from scratch": _rates(before), tokens: _rates(after)}
-        result[f"{tokens}, share of the errors"] = _errors(after) / max(1, _errors(before))
-    replay = f"finetune.replay.manifest={old['train_all']}"
-    replayed = trained.all("replayed", ["--tokens", "letters", replay])
-    untouched = decoded(replayed[0] / "data" / "test.jsonl", MODEL, work / "untouched", "digits")
+        rate, result[f"scratch, {tokens}, held out"] = _best_rate(trained, tokens, args.seeds[0])
+        runs = trained.all(f"scratch-{tokens}", [*SCRATCH, "--tokens", tokens, _rate(rate)])
+        scratch[tokens] = [score_of(out, "test") for out in runs]
+        result[f"scratch, {tokens}"] = _rates(scratch[tokens])
+    tuned = trained.all("tuned", LETTERS)
+    kept = trained.all("kept", [*KEEPING, f"finetune.replay.manifest={old['train_all']}"])
+    untouched = decoded(kept[0] / "data" / "test.jsonl", MODEL, work / "untouched", "digits")
+    errors = _errors(score_of(out, "test") for out in tuned)
     result |= {
         "untouched": _rates([untouched]),
-        "letters, replayed": _rates(score_of(out, "test") for out in replayed),
+        "fine-tuned": _rates(score_of(out, "test") for out in tuned),
+        "fine-tuned, share of the errors of scratch": errors / max(1, min(map(_errors, scratch.values()))),
+        "fine-tuned, AN4 replayed": _rates(score_of(out, "test") for out in kept),
         "AN4, untouched": _rates([decoded(old["test"], MODEL, work / "untouched", "an4")]),
-        "AN4, letters": _rates(decoded(old["test"], out, out, "an4") for out in found["letters"]),
-        "AN4, letters, replayed": _rates(decoded(old["test"], out, out, "an4") for out in replayed),
+        "AN4, fine-tuned": _rates(decoded(old["test"], out, out, "an4") for out in tuned),
+        "AN4, fine-tuned, AN4 replayed": _rates(decoded(old["test"], out, out, "an4") for out in kept),
     }
-    result["AN4, replayed, points worse"] = result["AN4, letters, replayed"]["mean"] - result["AN4, untouched"]["mean"]
+    worse = result["AN4, fine-tuned, AN4 replayed"]["mean"] - result["AN4, untouched"]["mean"]
+    result["AN4 replayed, points worse on AN4"] = round(worse, 3)
     print(table("one minute of FSDD, error rates of words on its test part, and of AN4's", result))
     if args.out:
         collected = receipts.collect(
