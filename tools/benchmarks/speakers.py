@@ -3,9 +3,10 @@
     tools/bench speakers --corpus DIR [--seeds 1 2 3] [--seconds 30] [--work DIR] [--out FILE] [key.path=value ...]
 
 Each speaker of FSDD is left out in turn: `recipes/fsdd/run.sh` trains on the others, with the first seed, and tests on
-that speaker alone; then that model is fine-tuned with each seed on some seconds of the speaker, the
-others replayed beside them, and tested again.  All errors are pooled, those of the model of the others once a seed; the interval of the share of errors that the seconds take away is the bootstrap's over the test
-utterances, drawn alike with and without.  Runs that are done are not done again.
+that speaker alone; then that model is fine-tuned with each seed on some seconds of the speaker, the others replayed
+beside them, and tested again.  All errors are pooled, those of the model of the others once a seed; the interval of the
+share of errors that the seconds take away is the bootstrap's over the test utterances, drawn alike with and without.
+Runs that are done are not done again.
 """
 
 import argparse
