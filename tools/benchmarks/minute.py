@@ -2,7 +2,7 @@
 
     tools/bench minute --corpus FSDD --an4 AN4 [--seeds 1 2 3] [--work DIR] [--out FILE] [key.path=value ...]
 
-All trainings take the same minute, the same steps and `recipes/fsdd`.  The bundled `an4` is fine-tuned with its letters;
+All take the same minute, the same steps and `recipes/fsdd`.  The bundled `an4` is fine-tuned with its letters;
 from scratch both letters and the ten words are tried as tokens, and of three learning rates the best is taken, chosen
 with the first seed on held-out training files; the better of the two is what the share of the errors refers to.
 `an4` is scored untouched too, and fine-tuned so that it keeps what it knew: with a replay of AN4's training part, its
