@@ -407,14 +407,14 @@ def test_the_whole_of_bench_speakers(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_the_whole_of_bench_minute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Held out, the middle rate is the best; untouched 4 of 4 words are wrong, from scratch 4 or 3, fine-tuned 1."""
+    """Held out, the middle rate is the best; untouched 4 of 4 words are wrong, from scratch 3, fine-tuned 1."""
     asked: dict[str, list[str]] = {}
 
     def run_recipe(recipe: str, out: Path, options: list[str]) -> None:
         asked[out.name] = options
         out.mkdir(parents=True)
         held_out = 2 if minute._rate(minute.RATES[1]) in options else 4
-        errors = (4 if "words" in options else 3) if "nothing" in options else 1
+        errors = 3 if "nothing" in options else 1
         for part, count in (("valid", held_out), ("test", errors)):
             (out / f"{part}.score.json").write_text(json.dumps({"words": {"rate": count / 4, "errors": count}}))
 
@@ -429,16 +429,14 @@ def test_the_whole_of_bench_minute(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert minute.bench(minute.parser().parse_intermixed_args(given)) == 0
     result = json.loads((tmp_path / "receipt.json").read_bytes())["result"]
     assert result["untouched"] == {"mean": 100.0, "seeds": [100.0]}
-    for tokens in ("words", "letters"):
-        assert result[f"scratch, {tokens}, held out"] == {"0.0005": 100.0, "0.0015": 50.0, "0.004": 100.0}
-    assert result["scratch, words"] == {"mean": 100.0, "seeds": [100.0, 100.0]}
-    assert result["scratch, letters"] == {"mean": 75.0, "seeds": [75.0, 75.0]}
+    assert result["scratch, held out"] == {"0.0005": 100.0, "0.0015": 50.0, "0.004": 100.0}
+    assert result["scratch"] == {"mean": 75.0, "seeds": [75.0, 75.0]}
     assert result["fine-tuned"] == {"mean": 25.0, "seeds": [25.0, 25.0]}
-    assert result["fine-tuned, share of the errors of scratch"] == pytest.approx(1 / 3)  # of the better one
+    assert result["fine-tuned, share of the errors of scratch"] == pytest.approx(1 / 3)
     assert result["AN4, fine-tuned, AN4 replayed"] == {"mean": 8.5, "seeds": [8.0, 9.0]}
     assert result["AN4 replayed, points worse on AN4"] == pytest.approx(0.5)
-    assert "train.optimizer.learning_rate=0.0015" in asked["scratch-letters-2"]
-    assert asked["scratch-words-0.0005-1"][-5:-1] == ["--tokens", "words", "--train", "train"]
+    assert "train.optimizer.learning_rate=0.0015" in asked["scratch-2"]
+    assert asked["scratch-0.0005-1"][-3:-1] == ["--train", "train"]
     assert "train.optimizer.learning_rate=0.0005" in asked["kept-1"]
     assert asked["kept-1"][-1] == f"finetune.replay.manifest={tmp_path / 'work' / 'an4' / 'train_all.jsonl'}"
 

@@ -26,7 +26,7 @@ from asr.randomness import stream
 
 REPLICATIONS = 10_000
 OTHERS = ("train.epochs=12", "train.validate_every=12")
-OWN = ("train.epochs=20", "train.validate_every=20")  # half a minute a pass, and as much of the others
+OWN = ("train.epochs=10", "train.validate_every=10")  # half a minute a pass, and as much of the others
 
 
 def parser() -> Parser:
