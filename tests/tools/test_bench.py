@@ -413,6 +413,14 @@ def test_the_whole_of_bench_minute(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     def run_recipe(recipe: str, out: Path, options: list[str]) -> None:
         asked[out.name] = options
         out.mkdir(parents=True)
+        if minute._rate(minute.RATES[0]) in options:  # too low to learn anything
+            (out / "data").mkdir()
+            for part in ("valid", "test"):
+                (out / "data" / f"{part}.jsonl").write_text("{}\n" * 4)
+            (out / "log").write_text(
+                f"average: starting\nasr average: {minute.SILENT} in the utterances; train longer\n"
+            )
+            raise DataError("ended with exit code 3")
         held_out = 2 if minute._rate(minute.RATES[1]) in options else 4
         errors = 3 if "nothing" in options else 1
         for part, count in (("valid", held_out), ("test", errors)):
@@ -429,14 +437,14 @@ def test_the_whole_of_bench_minute(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert minute.bench(minute.parser().parse_intermixed_args(given)) == 0
     result = json.loads((tmp_path / "receipt.json").read_bytes())["result"]
     assert result["untouched"] == {"mean": 100.0, "seeds": [100.0]}
-    assert result["scratch, held out"] == {"0.0005": 100.0, "0.0015": 50.0, "0.004": 100.0}
+    assert result["scratch, held out"] == {"0.0015": 100.0, "0.003": 50.0, "0.006": 100.0}
     assert result["scratch"] == {"mean": 75.0, "seeds": [75.0, 75.0]}
     assert result["fine-tuned"] == {"mean": 25.0, "seeds": [25.0, 25.0]}
     assert result["fine-tuned, share of the errors of scratch"] == pytest.approx(1 / 3)
     assert result["AN4, fine-tuned, AN4 replayed"] == {"mean": 8.5, "seeds": [8.0, 9.0]}
     assert result["AN4 replayed, points worse on AN4"] == pytest.approx(0.5)
-    assert "train.optimizer.learning_rate=0.0015" in asked["scratch-2"]
-    assert asked["scratch-0.0005-1"][-3:-1] == ["--train", "train"]
+    assert "train.optimizer.learning_rate=0.003" in asked["scratch-2"]
+    assert asked["scratch-0.006-1"][-3:-1] == ["--train", "train"]
     assert "train.optimizer.learning_rate=0.0005" in asked["kept-1"]
     assert asked["kept-1"][-1] == f"finetune.replay.manifest={tmp_path / 'work' / 'an4' / 'train_all.jsonl'}"
 
