@@ -14,11 +14,14 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
+
+import numpy as np
 
 import asr
 from asr.data.archives import Archive, Lot, Shelf
@@ -38,6 +41,14 @@ DEATHS, DEATHS_ALONE = 2, 3  # of workers on a piece until its recordings go one
 MAX_TOLD = 20  # messages about faulty recordings that are told and not only written
 MAX_STARTS = 3  # workers in a row that die before they are ready
 _CONNECT_SECONDS = 5.0  # Ray itself tries for minutes
+_MEANT = {  # what differs, in the words of the one who changed it
+    "archive": "other recordings (one was added, removed, renamed or replaced)",
+    "model": "another model",
+    "recognizer": "other settings",
+    "version": "another version of asr",
+    "recordings": "another number of recordings",
+    "pieces": "other pieces",
+}
 _STORE_BYTES = 256 << 20  # of memory that processes share, on this machine: the model goes through it
 
 Row = dict[str, Any]
@@ -71,7 +82,7 @@ class Outcome:
     """What a job came to.
 
     Attributes:
-        failed: messages about recordings that could not be read, the first MAX_TOLD of num_failed.
+        failed: what was said of recordings that could not be read -> of how many, MAX_TOLD of them at most.
         unfamiliar: transcripts of speech unlike what the model knows.
         audio_seconds: of all transcripts.
         done_before: pieces that an earlier call had done.
@@ -87,7 +98,7 @@ class Outcome:
     done_before: int = 0
     work_seconds: float = 0.0
     work_audio_seconds: Seconds = 0.0
-    failed: list[str] = field(default_factory=list)
+    failed: dict[str, int] = field(default_factory=dict)
 
 
 Results = Generator[tuple[Piece, list[Row]] | None]
@@ -101,7 +112,7 @@ class Crew(Protocol):
 
 
 def transcribe_archive(job: Job, crew: Crew, *, progress: Progress | None = None) -> Outcome:
-    """Transcribe all that `job.out` does not hold yet, and return what came of it.
+    """Transcribe all that `job.out` does not hold yet, and return what came of it; what failed before is tried again.
 
     Args: progress: called with (recordings done, recordings in all, seconds of audio done in this call).
     Raises: UsageError if `job.out` holds another job; DataError if the model is none; MachineError if a folder cannot
@@ -111,7 +122,10 @@ def transcribe_archive(job: Job, crew: Crew, *, progress: Progress | None = None
     with _alone_in(job.out):
         _claim(job, len(pieces))
         outcome = Outcome()
-        if not (job.out / TRANSCRIPTS).is_file():
+        done, failed = ((job.out / name).is_file() for name in (TRANSCRIPTS, FAILED))
+        if done and failed:
+            _take_apart(job, pieces)
+        if failed or not done:
             missing = [piece for piece in pieces if not _is_done(job.out, piece)]
             outcome.done_before = len(pieces) - len(missing)
             _work(missing, job, crew, outcome, progress or _unseen)
@@ -215,7 +229,8 @@ def _claim(job: Job, num_pieces: int) -> None:
     different = [name for name in now if before.get(name) != now[name]]
     if different:
         raise UsageError(
-            f"{path}: this folder holds another job: {', '.join(different)} differ; give another --out, or undo that"
+            f"{path}: this folder holds another job: {', '.join(_MEANT.get(name, name) for name in different)}; "
+            "give another --out, or undo that"
         )
 
 
@@ -276,10 +291,10 @@ def _put_together(job: Job, pieces: Iterable[Piece], outcome: Outcome) -> None:
         open(good, "w", encoding="utf-8", newline="\n") as transcripts,
         open(bad, "w", encoding="utf-8", newline="\n") as failures,
     ):
-        for row in _rows(_part(out, piece) for piece in pieces):
+        for number, row in enumerate(_rows(_part(out, piece) for piece in pieces)):
             if "error" in row:
                 _count_failure(row["error"], outcome)
-                failures.write(f"{_cell(row[key])}\t{_cell(row['error'])}\n")
+                failures.write(f"{_cell(row[key])}\t{_cell(row['error'])}\t{number}\n")
             else:
                 outcome.unfamiliar += bool(row.pop("warnings", ()))
                 _count(row, outcome)
@@ -287,6 +302,29 @@ def _put_together(job: Job, pieces: Iterable[Piece], outcome: Outcome) -> None:
     if not outcome.num_failed:
         with writing(out / FAILED):
             (out / FAILED).unlink()
+
+
+def _take_apart(job: Job, pieces: Iterable[Piece]) -> None:
+    """Make the parts again that an earlier call has put together, but for pieces with a failure: they are missing.
+
+    Raises: DataError if the failures are not as this module writes them.
+    """
+    failed = np.array(_failed_rows(job.out / FAILED), dtype=np.int64)
+    with open(job.out / TRANSCRIPTS, encoding="utf-8") as file:
+        for piece in pieces:
+            first, last = np.searchsorted(failed, (piece.first, piece.last)).tolist()
+            rows = list(islice(file, piece.last - piece.first - (last - first)))
+            if first == last and not _is_done(job.out, piece):
+                write_text(_part(job.out, piece), "".join(rows))
+
+
+def _failed_rows(path: Path) -> list[int]:
+    """Return the numbers of the rows that failed, rising."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return [int(line.rsplit("\t", 1)[1]) for line in file]
+    except (ValueError, IndexError):
+        raise DataError(f"{path}: not what asr transcribe writes there; give another --out") from None
 
 
 def _rows(paths: Iterable[Path]) -> Iterator[Row]:
@@ -305,9 +343,6 @@ def _count_again(job: Job, outcome: Outcome) -> None:
     """Count what an earlier call has written."""
     for row in _rows([job.out / TRANSCRIPTS]):
         _count(row, outcome)
-    with suppress(FileNotFoundError), open(job.out / FAILED, encoding="utf-8") as file:
-        for line in file:
-            _count_failure(line.rstrip("\n").partition("\t")[2], outcome)
 
 
 def _count(row: Row, outcome: Outcome) -> None:
@@ -318,8 +353,8 @@ def _count(row: Row, outcome: Outcome) -> None:
 
 def _count_failure(message: str, outcome: Outcome) -> None:
     outcome.num_failed += 1
-    if len(outcome.failed) < MAX_TOLD:
-        outcome.failed.append(message)
+    if message in outcome.failed or len(outcome.failed) < MAX_TOLD:
+        outcome.failed[message] = outcome.failed.get(message, 0) + 1
 
 
 # Workers on Ray

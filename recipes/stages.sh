@@ -21,6 +21,7 @@ from=''      # the model that a training starts from: a name, a file or a run fo
 overrides=() # key.path=value, for `asr train`
 download=()  # --download where no corpus is given
 page=''      # where people get the corpus; set by recipes that cannot download it
+locked=''    # yes: this run alone is at work in its folder
 jobs=1       # processes of `asr check`
 faulty=refuse       # training data that the model cannot learn from: refuse it, or drop, as large corpora have some
 scored=(valid test) # manifests that are decoded and scored
@@ -55,8 +56,7 @@ recipe() { # NAME ARGUMENTS...
     last=$(position "$stop")
     ((first <= last)) || fail 2 "--start $start comes after --stop $stop"
     [[ $seed =~ ^[0-9]+$ ]] || fail 2 "--seed must be a whole number, got '$seed'"
-    [[ -z $corpus || -d $corpus ]] || fail 3 "no corpus folder at '$corpus'; check --corpus, or download: leave it out"
-    [[ -n $corpus || -z $page ]] || fail 2 "--corpus is missing; no program can download it: get it by hand here: $page"
+    corpus_is_there
     [[ -n $corpus ]] || download=(--download)
     corpus=$(absolute "${corpus:-$root/downloads/$recipe}")
     out=$(absolute "${out:-$root/runs/$recipe${extra[language]:+-${extra[language]}}}")
@@ -65,9 +65,26 @@ recipe() { # NAME ARGUMENTS...
     [[ ${extra[from]-nothing} == nothing ]] || from=$(start_model "${extra[from]}")
     "$root/tools/setup"
     cd "$root" || exit
+}
+
+corpus_is_there() {
+    local cure="check --corpus, or leave it out to download the corpus"
+    [[ -z $page ]] || cure="check --corpus"
+    if [[ -z $corpus ]]; then
+        [[ $page != http* ]] || fail 2 "--corpus is missing; no program can download it: get it by hand here: $page"
+        [[ -z $page ]] || fail 2 "--corpus is missing; give the folder of your recordings, see $page"
+    elif [[ -e $corpus && ! -d $corpus ]]; then
+        fail 3 "--corpus '$corpus' is a file; give the folder that holds it"
+    elif [[ ! -d $corpus ]]; then
+        fail 3 "no corpus folder at '$corpus'; $cure"
+    fi
+}
+
+lock_run() { # the run folder is made by its first stage, when the command line is known to be right
     { mkdir -p "$out/stages" && exec 8>"$out/stages/lock"; } || fail 4 "cannot write to '$out'; choose another --out"
     [[ -n ${ASR_FOLLOW:-} ]] || ! command -v flock >/dev/null || flock --nonblock 8 ||
         fail 4 "another run is at work in '$out'; wait for it, or choose another --out"
+    locked=yes
 }
 
 options() { # ARGUMENTS...
@@ -122,6 +139,7 @@ start_model() { # NAME|FILE|RUN: prints the path of the file or run folder
 }
 
 stage() { # NAME [--input PATH]... [--output PATH]... [--state DIR] [--code FILE] -- COMMAND
+    [[ -n $locked ]] || lock_run
     [[ -z ${ASR_FOLLOW:-} ]] || { follow "$@"; return; }
     local stamp=(--run "$out" --stage "$1") at first last verdict
     at=$(position "$1")

@@ -76,9 +76,10 @@ class Interrupted(ThisProcess):
     """Ctrl-C after some pieces; remembers which were done."""
 
     def __init__(self, after: int | None = None) -> None:
-        self.after, self.done = after, list[int]()
+        self.after, self.done, self.pieces = after, list[int](), list[Piece]()
 
     def work(self, pieces: Sequence[Piece], job: Job) -> room.Results:
+        self.pieces = list(pieces)
         for result in super().work(pieces, job):
             if result is not None:
                 if len(self.done) == self.after:
@@ -159,7 +160,7 @@ def test_another_job_in_the_same_folder_is_refused(job: Job, tmp_path: Path) -> 
     transcribe_archive(job, ThisProcess())
     other = tmp_path / "other.safetensors"
     tiny_model(domain={"min_confidence": 0.1}).save(other)
-    with pytest.raises(UsageError, match="holds another job: model differ"):
+    with pytest.raises(UsageError, match="holds another job: another model; give another --out"):
         transcribe_archive(Job(job.archive, other, job.out), ThisProcess())
     (job.out / "archive.json").unlink()
     with pytest.raises(UsageError, match="was there before"):
@@ -190,9 +191,39 @@ def test_bad_files_are_listed_and_the_rest_comes_out(model: Path, tmp_path: Path
     assert [row["file"] for row in rows_of(job.out)] == ["b.wav", "c.wav", "deep/a.wav", "\udce9t\udce9.wav"]
     lines = (job.out / "failed.tsv").read_text("utf-8").splitlines()
     assert [line.split("\t")[0] for line in lines] == ["bad\\tname.wav", "caf\\udce9.wav", "empty.flac"]
-    assert all(len(line.split("\t")) == 2 for line in lines)
+    assert all(len(line.split("\t")) == 3 for line in lines)
     assert outcome.num_failed == len(outcome.failed) == 3
-    assert transcribe_archive(job, ThisProcess()).failed == [line.split("\t")[1] for line in lines]
+    assert list(map(room._cell, outcome.failed)) == [line.split("\t")[1] for line in lines]
+    assert transcribe_archive(job, ThisProcess()).failed == outcome.failed
+
+
+def test_what_failed_is_tried_again_and_nothing_else(job: Job, shards: Path, tmp_path: Path) -> None:
+    damaged = shards / "shard-000001.tar"
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:-700])
+    sharded = Job(open_archive(str(shards)), job.model, tmp_path / "sharded")
+    outcome = transcribe_archive(sharded, ThisProcess())
+    (message,) = outcome.failed  # one shard, one message
+    assert outcome.failed[message] == outcome.num_failed >= 2
+    assert "cut short" in message
+    damaged.write_bytes(whole)
+    again = Interrupted(after=0)
+    with pytest.raises(KeyboardInterrupt):
+        transcribe_archive(sharded, again)
+    outcome = transcribe_archive(sharded, ThisProcess())
+    assert outcome.num_failed == 0
+    assert outcome.done_before == len(cut(sharded.archive)) - len(again.pieces)
+    assert {piece.group for piece in again.pieces} == {1}
+    assert {row["id"]: row["text"] for row in rows_of(sharded.out)} == expected(job)
+    assert not (sharded.out / "failed.tsv").exists()
+    assert not (sharded.out / "parts").exists()
+
+
+def test_failures_of_another_program_are_refused(job: Job, tmp_path: Path) -> None:
+    transcribe_archive(job, ThisProcess())
+    (job.out / "failed.tsv").write_text("u01\tno audio\n")
+    with pytest.raises(DataError, match=r"failed\.tsv: not what asr transcribe writes there; give another --out"):
+        transcribe_archive(job, ThisProcess())
 
 
 def test_unfamiliar_speech_is_counted(manifest: Path, tmp_path: Path) -> None:
@@ -337,7 +368,7 @@ def test_a_recording_that_kills_its_workers_fails_alone(cluster: Any, job: Job) 
     texts = expected(job)
     del texts["u04"]
     assert {row["id"]: row["text"] for row in rows_of(job.out)} == texts
-    assert outcome.failed[0].startswith("u04: 3 workers died of it")
+    assert next(iter(outcome.failed)).startswith("u04: 3 workers died of it")
     assert outcome.num_failed == 1
 
 

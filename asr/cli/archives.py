@@ -72,10 +72,10 @@ def transcribe(args: argparse.Namespace) -> int:
 
 def _told(outcome: "Outcome", out: Path) -> int:
     """Say what came of it, and return the exit code."""
-    for message in outcome.failed:
-        _say(message)
-    if outcome.num_failed > len(outcome.failed):
-        _say(f"and {outcome.num_failed - len(outcome.failed)} more in {out / 'failed.tsv'}")
+    for message, count in outcome.failed.items():
+        _say(f"{message} ({count} recordings)" if count > 1 else message)
+    if untold := outcome.num_failed - sum(outcome.failed.values()):
+        _say(f"and {untold} more in {out / 'failed.tsv'}")
     if outcome.unfamiliar:
         _say(f"{outcome.unfamiliar} recordings look unlike what this model knows: see asr info")
     failed = f"; {outcome.num_failed} recordings failed" if outcome.num_failed else ""

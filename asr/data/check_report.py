@@ -40,7 +40,11 @@ KINDS = {
     "wrong-duration": Kind("error", "utterance", "correct start and duration, which asr check --fix can do"),
     "wrong-channel": Kind("error", "utterance", "correct the channel, or null to mix all channels"),
     "empty-text": Kind("error", "utterance", "write what is said, or drop the rows"),
-    "outside-alphabet": Kind("error", "utterance", "add it to the tokens or map it in text.map"),
+    "outside-alphabet": Kind(
+        "error",
+        "utterance",
+        "take it away by text.remove, map it in text.map, or train with tokens of your texts (asr tokens, --tokens)",
+    ),
     "too-short-for-ctc": Kind(
         "error", "utterance", "correct or drop the rows, or use longer tokens or less subsampling in the model"
     ),

@@ -279,4 +279,4 @@ def _check_characters(index: ShardIndex, tokenizer: Tokenizer) -> None:
             for character, count in list(unknown.items())[:_SHOWN]
         )
         more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
-        raise DataError(f"{index.place}: {shown}{more} not in the alphabet; add to the tokens or map in text.map")
+        raise DataError(f"{index.place}: {shown}{more} not in the alphabet; see text.remove, text.map and asr tokens")

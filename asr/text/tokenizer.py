@@ -232,10 +232,10 @@ def describe_unknown(characters: Sequence[str]) -> str:
     """Return the message about characters outside the alphabet, with their code points."""
     shown = ", ".join(f"'{_printable(character)}' (U+{ord(character):04X})" for character in characters[:20])
     more = f" and {len(characters) - 20} more" if len(characters) > 20 else ""
-    one = len(characters) == 1
+    verb, what = ("is", "it") if len(characters) == 1 else ("are", "them")
     return (
-        f"{shown}{more} {'is' if one else 'are'} not in the alphabet; "
-        f"add {'it' if one else 'them'} to the tokens or map {'it' if one else 'them'} in text.map"
+        f"{shown}{more} {verb} not in the alphabet; take {what} away by text.remove, map {what} in text.map, "
+        "or train with tokens of your texts (asr tokens, --tokens)"
     )
 
 

@@ -221,7 +221,8 @@ def test_less_to_train_on_is_asked_for_in_minutes(checkout: Checkout) -> None:
         assert f"must be a number of minutes above 0, or 'all', got '{wrong}'" in done.stderr
     done = checkout.start("--corpus", "corpora/fillets", "--language", "xx", recipe="fillets")
     assert done.returncode == 2
-    assert "invalid choice: 'xx'" in done.stderr
+    assert done.stderr == "recipes/fillets: --language must be one of cs nl; got 'xx'\n"
+    assert not (checkout.root / "runs" / "fillets-xx").exists()  # nothing of a wrong command line stays
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ def _round(job: "Job", crews: "dict[str, Crew]", number: int) -> dict[str, float
         outcome = transcribe_archive(mine, crew)
         wall = time.monotonic() - began
         if outcome.num_failed:
-            raise DataError(f"{outcome.failed[0]} ({outcome.num_failed} failed); see asr check")
+            raise DataError(f"{next(iter(outcome.failed))} ({outcome.num_failed} failed); see asr check")
         found[f"{name}_audio_hours_per_hour"] = outcome.work_audio_seconds / outcome.work_seconds
         found[f"{name}_start_and_end_seconds"] = wall - outcome.work_seconds
         texts[name] = (mine.out / "transcripts.jsonl").read_bytes()
