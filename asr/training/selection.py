@@ -67,7 +67,8 @@ def replayed(request: Request, say: Callable[[str], None]) -> Replay | None:
     config = request.experiment.finetune.replay
     if config.manifest is None:
         return None
-    return Replay(_usable(request, read_manifest(config.manifest), "replay", say)[0], config.ratio)
+    old = _read_old("finetune.replay.manifest", config.manifest)
+    return Replay(_usable(request, old, "replay", say)[0], config.ratio)
 
 
 def guarding(request: Request) -> list[Utterance]:
@@ -75,9 +76,20 @@ def guarding(request: Request) -> list[Utterance]:
     path = request.experiment.finetune.guard
     if path is None:
         return []
-    utterances = read_manifest(path)
+    utterances = _read_old("finetune.guard", path)
     if not any(request.tokenizer.normalizer(utterance.text or "") for utterance in utterances):
         raise DataError(f"{path}: no utterance of finetune.guard has a text; give references to compare with")
+    return utterances
+
+
+def _read_old(setting: str, path: str) -> list[Utterance]:
+    """Return the utterances of a manifest that a setting names.  Raises: DataError if it is faulty or empty."""
+    try:
+        utterances = read_manifest(path)
+    except DataError as error:
+        raise DataError(f"{setting}: {error}") from None
+    if not utterances:
+        raise DataError(f"{setting}: {path}: holds no utterances; give a manifest with at least one")
     return utterances
 
 

@@ -337,8 +337,8 @@ def test_tokens_are_needed_without_a_model(corpus: Corpus, tmp_path: Path, capsy
         ("model.encoder.hidden=24", "model.encoder.hidden is 24, in the model that --from names 16"),
         ("finetune.freeze=[layer.0]", "finetune.freeze: 'layer.0' names no weights"),
         ("finetune.unfreeze_epochs=2", "unfreeze_epochs (2) needs patterns in freeze"),
-        ("finetune.replay.manifest=none.jsonl", "none.jsonl: cannot read the manifest"),
-        ("finetune.guard=none.jsonl", "none.jsonl: cannot read the manifest"),
+        ("finetune.replay.manifest=none.jsonl", "finetune.replay.manifest: none.jsonl: cannot read the manifest"),
+        ("finetune.guard=none.jsonl", "finetune.guard: none.jsonl: cannot read the manifest"),
     ],
 )
 def test_one_line_for_what_cannot_be(

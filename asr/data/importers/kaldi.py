@@ -57,6 +57,8 @@ def read(task: Task) -> list[Draft]:
     Raises: DataError if there is no wav.scp or a file cannot be read.
     """
     folder = _read_folder(task)
+    if folder.texts is None:
+        task.notes.append("no file text: utterances have none, which is enough for decoding")
     drafts = list(_segments(task, folder) if folder.segments is not None else _whole_recordings(task, folder))
     agreed = _agreed(task, folder, [draft.id for draft in drafts])
     drafts = [draft for draft in drafts if draft.id in agreed]
@@ -119,7 +121,12 @@ def _whole_recordings(task: Task, folder: _Folder) -> Iterable[Draft]:
 def _segments(task: Task, folder: _Folder) -> Iterable[Draft]:
     """Yield an utterance for each segment; its audio is still the recording's id."""
     assert folder.segments is not None, "the caller has looked"
-    unknown = _disagreement("segment of a recording", "segments of recordings", "that is not in wav.scp", "unknown")
+    unknown = Kind(
+        "unknown",
+        "segment of a recording that is not in wav.scp",
+        "segments of recordings that are not in wav.scp",
+        _AGREE,
+    )
     used = set()
     for name, rest in folder.segments.items():
         try:
@@ -157,10 +164,6 @@ def _fields(text: str) -> list[str]:
     return _SPACES.split(text)
 
 
-def _disagreement(one: str, many: str, which: str, name: str) -> Kind:
-    return Kind(name, f"{one} {which}", f"{many} {which}", _AGREE)
-
-
 def _agreed(task: Task, folder: _Folder, ids: list[str]) -> set[str]:
     """Return the ids that are in every file that there is; what is in one but not in another goes to the task."""
     listed = "wav.scp" if folder.segments is None else "segments"
@@ -185,7 +188,8 @@ def _agreed(task: Task, folder: _Folder, ids: list[str]) -> set[str]:
 
 
 def _only_in(file: str, other: str) -> Kind:
-    return _disagreement("utterance", "utterances", f"in {file} but not in {other}", f"not-in-{other}")
+    where = f"in {file} but not in {other}"
+    return Kind(f"not-in-{other}", f"utterance {where}", f"utterances {where}", _AGREE)
 
 
 def _with_files(task: Task, folder: _Folder, drafts: list[Draft]) -> list[Draft]:
