@@ -3,8 +3,10 @@
 import hashlib
 import json
 import re
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -79,14 +81,19 @@ class ShardIndex:
 
     def shard_of(self, index: int) -> int:
         """Return the number of the shard that holds an utterance."""
-        return int(np.searchsorted(self.firsts, index, side="right")) - 1
+        return bisect_right(self._firsts, index) - 1
 
     def span(self, index: int) -> tuple[int, int, int]:
         """Return (shard, first byte, last byte + 1) of an utterance."""
         number = self.shard_of(index)
-        last = index + 1 == self.firsts[number + 1]
+        last = index + 1 == self._firsts[number + 1]
         end = self.shards[number].end if last else int(self.records["block"][index + 1]) * BLOCK_BYTES
         return number, int(self.records["block"][index]) * BLOCK_BYTES, end
+
+    @cached_property
+    def _firsts(self) -> list[int]:  # numpy searches no faster, and its numbers are slow to work with
+        found: list[int] = self.firsts.tolist()
+        return found
 
 
 def identity(utterance_id: str) -> int:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from asr.data.remote import RemoteFolder
 
 _READ_BYTES = 1 << 20
-_OCTAL = re.compile(rb"[0-7]{1,12}")
+_OCTAL = re.compile(rb"([0-7]{1,12})[\0 ]*")
 _TEXTS = ("text", "speaker", "language")
 
 
@@ -215,13 +215,14 @@ def _utterance(data: bytes, where: str, expected: int) -> ShardedUtterance:
     if (row_name, audio_name) != (f"{key}.json", f"{key}.flac"):
         raise DataError(f"{where} is '{row_name}' and '{audio_name}' where KEY.json and KEY.flac belong; {_CURE}")
     try:
-        row: Any = json.loads(row_bytes)
+        row: Any = json.loads(row_bytes.decode())  # of bytes, json guesses the encoding first
     except (ValueError, RecursionError):
         raise DataError(f"{where}: '{row_name}' is not JSON; {_CURE}") from None
     if not isinstance(row, dict) or not isinstance(row.get("id"), str):
         raise DataError(f"{where}: '{row_name}' has no id; {_CURE}")
-    if any(not isinstance(row.get(name), str | None) for name in _TEXTS):
-        raise DataError(f"{where}: '{row_name}' holds {shown(row.get('text'))} as its text; {_CURE}")
+    for value in map(row.get, _TEXTS):
+        if value is not None and not isinstance(value, str):
+            raise DataError(f"{where}: '{row_name}' holds {shown(value)} as its text; {_CURE}")
     if identity(row["id"]) != expected:
         raise DataError(f"{where} is '{row['id']}', and not the one of the index; {_CURE}")
     return ShardedUtterance(row["id"], row.get("text"), audio)
@@ -232,7 +233,7 @@ def _members(data: bytes, where: str) -> list[tuple[str, bytes]]:
     found: list[tuple[str, bytes]] = []
     position = 0
     while len(found) < 2:
-        name, size = _member(data[position : position + BLOCK_BYTES], where)
+        name, size = _member(data, position, where)
         start = position + BLOCK_BYTES
         body = data[start : start + size]
         if len(body) < size:
@@ -244,18 +245,23 @@ def _members(data: bytes, where: str) -> list[tuple[str, bytes]]:
     return found
 
 
-def _member(header: bytes, where: str) -> tuple[str, int]:
-    """Return (name, size) of a member that is a plain file (Python's own reader of headers halves the speed)."""
-    size = header[124:136].rstrip(b"\0 ")
-    if header[257:262] != b"ustar" or not _OCTAL.fullmatch(size):
+def _member(data: bytes, start: int, where: str) -> tuple[str, int]:
+    """Return (name, size) of a member that is a plain file, by the header at `start`.
+
+    Python's own reader of headers, and each slice that is not needed, cost more than reading the audio.
+    """
+    size = _OCTAL.fullmatch(data, start + 124, start + 136)
+    if size is None or len(data) < start + BLOCK_BYTES or data[start + 257 : start + 262] != b"ustar":
         raise DataError(f"{where} has no tar header where the index points to; {_CURE}")
-    parts = [header[first:last].partition(b"\0")[0] for first, last in ((345, 500), (0, 100))]  # folders, name
-    name = b"/".join(part for part in parts if part).decode("utf-8", "replace")
+    name = data[start : start + 100].partition(b"\0")[0].decode("utf-8", "replace")
+    if data[start + 345]:  # folders
+        folders = data[start + 345 : start + 500].partition(b"\0")[0].decode("utf-8", "replace")
+        name = f"{folders}/{name}"
     if "/" in name or "\\" in name or name in ("", ".", ".."):
         raise DataError(f"{where}: member {shown(name)} leads out of the archive, refused; {_CURE}")
-    if header[156:157] not in (b"0", b"\0"):
+    if data[start + 156] not in b"0\0":
         raise DataError(f"{where}: member {shown(name)} is no plain file, refused; {_CURE}")
-    return name, int(size, 8)
+    return name, int(size[1], 8)
 
 
 def _local_bytes(path: Path, limit: int) -> bytes:
