@@ -128,7 +128,9 @@ def test_spectra_are_those_of_the_first_epoch(manifest: Path, tmp_path: Path) ->
         loud = features[index] > features[index].max() - 8
         assert (heard - features[index])[loud].abs().mean() < 0.2
         inner = frames[index].float().unfold(0, 5, 1).amin(1).bool()  # two masked neighbours on both sides
-        assert (heard[2:-2][inner] < 6).all()  # a step of 16 bits; what sounds here is at 16 and above
+        assert (
+            heard[2:-2][inner] < 9
+        ).all()  # some steps of 16 bits (the floor is 6); what sounds here is at 16 and above
     assert frames.unfold(1, 5, 1).all(2).any()
 
 

@@ -57,8 +57,6 @@ def read(task: Task) -> list[Draft]:
     Raises: DataError if there is no wav.scp or a file cannot be read.
     """
     folder = _read_folder(task)
-    if folder.texts is None:
-        task.notes.append("no file text: utterances have none, which is enough for decoding")
     drafts = list(_segments(task, folder) if folder.segments is not None else _whole_recordings(task, folder))
     agreed = _agreed(task, folder, [draft.id for draft in drafts])
     drafts = [draft for draft in drafts if draft.id in agreed]
@@ -67,7 +65,10 @@ def read(task: Task) -> list[Draft]:
         draft.text = None if folder.texts is None else folder.texts[name]
         draft.speaker = None if folder.speakers is None else folder.speakers[name]
         draft.language = None if folder.languages is None else folder.languages.get(name)
-    return _with_files(task, folder, drafts)
+    utterances = _with_files(task, folder, drafts)
+    if folder.texts is None:
+        task.notes.append("no file text: utterances have none, which is enough for decoding")
+    return utterances
 
 
 def _read_folder(task: Task) -> _Folder:

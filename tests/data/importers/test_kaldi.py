@@ -141,8 +141,8 @@ def test_recordings_that_no_segment_names_are_told(tmp_path: Path, wav: Path) ->
     folder = files(tmp_path / "data", wav__scp="a wav/a.wav\nb wav/b.wav\n", segments="u a 0 1\n")
     _, said = imported("kaldi", folder)
     assert said.notes == (
-        "no file text: utterances have none, which is enough for decoding",
         "1 recording without a segment: b",
+        "no file text: utterances have none, which is enough for decoding",
     )
 
 
