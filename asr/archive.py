@@ -13,6 +13,7 @@ import shutil
 import socket
 import tempfile
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -20,8 +21,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
-
-import numpy as np
 
 import asr
 from asr.data.archives import Archive, Lot, Shelf
@@ -46,8 +45,6 @@ _MEANT = {  # what differs, in the words of the one who changed it
     "model": "another model",
     "recognizer": "other settings",
     "version": "another version of asr",
-    "recordings": "another number of recordings",
-    "pieces": "other pieces",
 }
 _STORE_BYTES = 256 << 20  # of memory that processes share, on this machine: the model goes through it
 
@@ -228,10 +225,8 @@ def _claim(job: Job, num_pieces: int) -> None:
     before = _state(path)
     different = [name for name in now if before.get(name) != now[name]]
     if different:
-        raise UsageError(
-            f"{path}: this folder holds another job: {', '.join(_MEANT.get(name, name) for name in different)}; "
-            "give another --out, or undo that"
-        )
+        meant = [_MEANT[name] for name in different if name in _MEANT] or different  # their numbers follow from these
+        raise UsageError(f"{path}: this folder holds another job: {', '.join(meant)}; give another --out, or undo that")
 
 
 def _state(path: Path) -> Mapping[str, Any]:
@@ -309,12 +304,12 @@ def _take_apart(job: Job, pieces: Iterable[Piece]) -> None:
 
     Raises: DataError if the failures are not as this module writes them.
     """
-    failed = np.array(_failed_rows(job.out / FAILED), dtype=np.int64)
+    failed = _failed_rows(job.out / FAILED)
     with open(job.out / TRANSCRIPTS, encoding="utf-8") as file:
         for piece in pieces:
-            first, last = np.searchsorted(failed, (piece.first, piece.last)).tolist()
-            rows = list(islice(file, piece.last - piece.first - (last - first)))
-            if first == last and not _is_done(job.out, piece):
+            bad = bisect_left(failed, piece.last) - bisect_left(failed, piece.first)
+            rows = list(islice(file, piece.last - piece.first - bad))
+            if not bad and not _is_done(job.out, piece):
                 write_text(_part(job.out, piece), "".join(rows))
 
 

@@ -80,6 +80,10 @@ corpus_is_there() {
     fi
 }
 
+choice() { # NAME VALUES...: fails if the option --NAME of this recipe has another value
+    [[ " ${*:2} " == *" ${extra[$1]} "* ]] || fail 2 "--$1 must be one of ${*:2}; got '${extra[$1]}'"
+}
+
 lock_run() { # the run folder is made by its first stage, when the command line is known to be right
     { mkdir -p "$out/stages" && exec 8>"$out/stages/lock"; } || fail 4 "cannot write to '$out'; choose another --out"
     [[ -n ${ASR_FOLLOW:-} ]] || ! command -v flock >/dev/null || flock --nonblock 8 ||

@@ -11,6 +11,7 @@ from asr.model import AcousticModel
 from asr.recognizer import AudioSource, Recognizer
 
 # Of speech that is in the domain, this share is flagged.
+NO_WORDS = "no words were recognised"
 FLAGGED_SHARE = 0.02
 
 
@@ -28,5 +29,5 @@ def fit_domain(model: AcousticModel, sources: Sequence[AudioSource]) -> dict[str
         if mean is not None:
             confidences.append(mean)
     if not confidences:
-        raise DataError("no words were recognised in the utterances given for the domain; train longer")
+        raise DataError(f"{NO_WORDS} in the utterances given for the domain; train longer")
     return {"min_confidence": round(float(np.quantile(confidences, FLAGGED_SHARE)), 4)}

@@ -9,7 +9,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/../stages.sh"
 # train-minutes: of the training part, to see how far little goes (all: everything)
 extra=([language]=cs [from]=nothing [train-minutes]=all [accept]=published)
 recipe fillets "$@"
-[[ " cs nl " == *" ${extra[language]} "* ]] || fail 2 "--language must be one of cs nl; got '${extra[language]}'"
+choice language cs nl
 data=$out/data
 
 stage prepare --input "$corpus" --output "$data/train.jsonl" --output "$data/valid.jsonl" \

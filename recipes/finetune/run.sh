@@ -9,8 +9,7 @@ extra=([from]=an4 [alphabet]=model [split]=utterance)
 page=docs/your-own-data.md
 recipe finetune "$@"
 [[ -n $from ]] || fail 2 "--from nothing trains no model of yours: name one, or see asr train"
-[[ ${extra[alphabet]} == model || ${extra[alphabet]} == new ]] ||
-    fail 2 "--alphabet must be model or new, got '${extra[alphabet]}'"
+choice alphabet model new
 data=$out/data tokens=()
 [[ ${extra[alphabet]} == model ]] || tokens=(--kind char)
 

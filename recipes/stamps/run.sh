@@ -9,7 +9,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/../stages.sh"
 # train-minutes: of the training part, to see how far little goes (all: everything)
 extra=([language]=ru [from]=nothing [train-minutes]=all [accept]=published)
 recipe stamps "$@"
-[[ " be bg ca el es fr ro ru " == *" ${extra[language]} "* ]] || fail 2 "--language must be one of be bg ca el es fr ro ru; got '${extra[language]}'"
+choice language be bg ca el es fr ro ru
 data=$out/data
 
 stage prepare --input "$corpus" --output "$data/train.jsonl" --output "$data/valid.jsonl" \

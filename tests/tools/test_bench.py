@@ -418,7 +418,7 @@ def test_the_whole_of_bench_minute(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             for part in ("valid", "test"):
                 (out / "data" / f"{part}.jsonl").write_text("{}\n" * 4)
             (out / "log").write_text(
-                f"average: starting\nasr average: {minute.SILENT} in the utterances; train longer\n"
+                f"average: starting\nasr average: {minute.NO_WORDS} in the utterances; train longer\n"
             )
             raise DataError("ended with exit code 3")
         held_out = 2 if minute._rate(minute.RATES[1]) in options else 4
