@@ -11,8 +11,8 @@ from asr.model import AcousticModel
 from asr.recognizer import AudioSource, Recognizer
 
 # Of speech that is in the domain, this share is flagged.
-NO_WORDS = "no words were recognised"
 FLAGGED_SHARE = 0.02
+NO_WORDS = "no words were recognised"
 
 
 def fit_domain(model: AcousticModel, sources: Sequence[AudioSource]) -> dict[str, float]:
