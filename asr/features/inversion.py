@@ -16,6 +16,7 @@ from asr.masking import time_mask
 
 _PHASE_STREAM = 31
 _POWER_UPDATES = 20
+_MORE_THAN_ROUNDING = 1.001  # of log and exp
 _LEAST_WEIGHT = 1e-2  # of the windows over a sample; where they all but vanish, division would blow up rounding
 _MOST_DEEMPHASIS = 0.995  # a filter with a pole at 1 would add errors up for ever
 
@@ -24,12 +25,15 @@ def mel_energies(frontend: Frontend, features: Tensor) -> Tensor:
     """Return mel energies (B, T, bins) of features before normalisation that SpecAugment has masked.
 
     Frames and dimensions that are 0 throughout count as masked: a masked frame or mel band becomes silence.
-    Of cepstra a masked one stays 0, so it gives the envelope no shape; dropped ones are taken as 0 too.
+    Mel energies at the filter bank's floor are none: nothing was heard there.  Of cepstra a masked one stays 0, so it
+    gives the envelope no shape; dropped ones are taken as 0 too.
 
     Args: features (B, T, F), the `Frontend.unnormalized` ones times their mask; F as the frontend's.
     """
     if frontend.config.kind == "logmel":
-        return features.exp() * ~_masked(features)
+        energies: Tensor = features.exp()
+        heard = energies > frontend.filterbank.floor * _MORE_THAN_ROUNDING
+        return energies * (heard & ~_masked(features))
     envelope: Tensor = features @ torch.linalg.pinv(frontend.cepstra)
     return envelope.exp() * features.any(2, keepdim=True)
 
