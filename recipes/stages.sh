@@ -18,6 +18,7 @@ corpus='' out='' seed=1 device='' start=${stages[0]} stop=${stages[-1]}
 declare -A extra=()
 unheard=''   # utterances never trained on, whose confidence says what looks unlike the model's domain
 from=''      # the model that a training starts from: a name, a file or a run folder
+blended=()   # options of `asr average` that blend the model of --from with what became of it
 overrides=() # key.path=value, for `asr train`
 download=()  # --download where no corpus is given
 page=''      # where people get the corpus; set by recipes that cannot download it
@@ -63,6 +64,7 @@ recipe() { # NAME ARGUMENTS...
     unheard=$out/data/valid.jsonl
     [[ -z ${extra[train]-} ]] || train_or_all
     [[ ${extra[from]-nothing} == nothing ]] || from=$(start_model "${extra[from]}")
+    [[ ${extra[old-share]-0} == 0 ]] || blend_old
     "$root/tools/setup"
     cd "$root" || exit
 }
@@ -135,6 +137,13 @@ train_or_all() {
     [[ ${extra[train]} == train ]] || unheard=$out/data/test.jsonl
 }
 
+blend_old() {
+    [[ ${extra[old-share]} =~ ^(1(\.0+)?|0?\.[0-9]+)$ ]] ||
+        fail 2 "--old-share must be a number from 0 to 1, such as 0.3; got '${extra[old-share]}'"
+    [[ -n $from ]] || fail 2 "--old-share goes back to the weights of another model; name it with --from"
+    blended=(--old "$from" --old-share "${extra[old-share]}")
+}
+
 start_model() { # NAME|FILE|RUN: prints the path of the file or run folder
     local bundled=$root/asr/models/$1.safetensors
     [[ ! -f $bundled ]] || { printf '%s\n' "$bundled" && return; }
@@ -195,8 +204,8 @@ model_stages() { # TRAIN.jsonl OPTIONS_OF_ASR_TOKENS...
         --output "$out/checkpoints" --output "$out/train.receipt.json" --state "$out/checkpoints" \
         -- asr train "$config" "${overrides[@]}" --train "$train" --valid "$valid" --out "$out" "${trained[@]}" \
         "${place[@]}"
-    stage average --input "$out/checkpoints" --input "$corpus" --input "$unheard" --output "$model" \
-        -- asr average "$out" --domain "$unheard" --out "$model"
+    stage average --input "$out/checkpoints" --input "$corpus" --input "$unheard" "${made_from[@]}" --output "$model" \
+        -- asr average "$out" "${blended[@]}" --domain "$unheard" --out "$model"
     for part in "${scored[@]}"; do
         stage "decode.$part" --input "$model" --input "$corpus" --input "$out/data/$part.jsonl" \
             --output "$out/$part.hyp.jsonl" \

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from asr.store import Storage
 
 HELP = "average checkpoints into one model file"
+OLD_SHARE = 0.3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,22 +30,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MANIFEST",
         help="held-out utterances: unlike ones will be flagged when transcribing",
     )
+    parser.add_argument(
+        "--old", metavar="NAME|FILE|RUN", help="the model that a fine-tuning started from: what it knew is kept better"
+    )
+    parser.add_argument(
+        "--old-share", type=float, metavar="X", help="how far to go back to its weights, 0 to 1 (with --old: 0.3)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Average the kept checkpoints (the last state if none was kept) and write the model."""
-    from asr.training.averaging import average_models
+    """Average the kept checkpoints (the last state if none was kept), blend in the old model, and write the model."""
+    from asr.model import AcousticModel
+    from asr.recognizer import resolve_model
+    from asr.training.averaging import average_models, blend_old
 
     if args.number < 0:
         raise UsageError(f"--number {args.number}: give how many of the last checkpoints to average, or 0 for all")
+    if args.old_share is not None and not (args.old and 0 <= args.old_share <= 1):
+        raise UsageError(f"--old-share {args.old_share:g}: give a number from 0 to 1, and the model with --old")
     paths = checkpoints(args.run)[-args.number :]  # -0 cuts nothing off
-    refuse_overwriting(args.out, [*paths, args.domain] if args.domain else paths)
+    old = resolve_model(args.old) if args.old else None
+    refuse_overwriting(args.out, [*paths, *filter(None, (args.domain, old))])
     model = average_models(paths)
+    described = f"mean of {len(paths)} checkpoints"
+    if old:
+        share = OLD_SHARE if args.old_share is None else args.old_share
+        blend_old(model, AcousticModel.load(old), share)
+        described += f", {100 * share:g} % of the way back to {args.old}"
     storage: Storage = args.storage
     domain = _domain(model, args.domain) if args.domain else model.notes.domain
     model.save(args.out, notes=model.with_notes(storage=storage, domain=domain))
     size = args.out.stat().st_size / 1e6
-    print(f"{args.out}: mean of {len(paths)} checkpoints, {size:.1f} MB as {storage}", file=sys.stderr)
+    print(f"{args.out}: {described}, {size:.1f} MB as {storage}", file=sys.stderr)
     return EXIT_DONE
 
 

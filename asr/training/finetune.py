@@ -4,7 +4,7 @@ Sources: Howard & Ruder 2018, "Universal language model fine-tuning" (a learning
 Li et al. 2018, "Explicit inductive bias for transfer learning" (the pull towards the start, L2-SP).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from asr.config import load_config
 from asr.errors import UsageError
-from asr.model import AcousticModel
+from asr.model import AcousticModel, ModelConfig
 from asr.nn.encoder import EncoderConfig
 from asr.text.tokenizer import Tokenizer
 from asr.training.config import ExperimentConfig, FinetuneConfig
@@ -36,14 +36,25 @@ def finetuning_config(
         "text": tokenizer.normalizer.config.model_dump(mode="json"),
     }
     experiment = load_config(ExperimentConfig, path, overrides, base=base)
-    wanted = experiment.model.model_dump(mode="json")
-    for key, have in _leaves(base["model"]):
-        if key not in _FREE and (found := dict(_leaves(wanted))[key]) != have:
-            raise UsageError(
-                f"{path}: model.{key} is {found!r}, in the model that --from names {have!r}; leave it out"
-                f"{_cure(key)}: of a trained model only {', '.join(sorted(f'model.{key}' for key in _FREE))} may change"
-            )
+    if difference := first_difference(experiment.model, model.config, free=_FREE):
+        key, found, have = difference
+        raise UsageError(
+            f"{path}: model.{key} is {found!r}, in the model that --from names {have!r}; leave it out"
+            f"{_cure(key)}: of a trained model only {', '.join(sorted(f'model.{key}' for key in _FREE))} may change"
+        )
     return experiment
+
+
+def first_difference(one: ModelConfig, other: ModelConfig, *, free: Collection[str]) -> tuple[str, Any, Any] | None:
+    """Return the first key in which two models differ and both of its values; None if they do not.
+
+    Args: free: keys that may differ.
+    """
+    values = dict(_leaves(other.model_dump(mode="json")))
+    for key, value in _leaves(one.model_dump(mode="json")):
+        if key not in free and value != values[key]:
+            return key, value, values[key]
+    return None
 
 
 def _cure(key: str) -> str:

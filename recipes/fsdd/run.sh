@@ -5,8 +5,9 @@ source "$(dirname "${BASH_SOURCE[0]}")/../stages.sh"
 
 # from: a model, a file or a run folder; nothing: from scratch.  train: without index 5 and 6; train_all: with them
 # tokens: words: each of the ten is one, so that nothing is misspelled; letters: the model's own, which old speech needs too
+# old-share: how far the weights go back to those of --from, 0 to 1: what it knew is kept better
 extra=([from]=an4 [train]=train_all [tokens]=words [minutes]=all [speaker]=nobody [others]=yes [own-seconds]=0
-    [accept]=published)
+    [old-share]=0 [accept]=published)
 recipe fsdd "$@"
 data=$out/data
 tokens=(--kind bpe --size 64) # enough merges of letters to make each word one token

@@ -73,6 +73,34 @@ def test_matrices_are_stored_as_wanted(run: Path, tmp_path: Path, storage: str) 
     assert AcousticModel.load(out).notes.storage == storage
 
 
+def test_the_model_goes_a_share_of_the_way_back_to_the_old_one(
+    run: Path, corpus: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, tuned, out = tmp_path / "old.safetensors", tmp_path / "tuned", tmp_path / "model.safetensors"
+    assert main(["average", str(run), "--out", str(old)]) == 0
+    assert train(corpus, tuned, "--from", str(old), "train.epochs=1") == 0
+    assert main(["average", str(tuned), "--out", str(tmp_path / "plain.safetensors")]) == 0
+    capsys.readouterr()
+    assert main(["average", str(tuned), "--old", str(old), "--old-share", "0.25", "--out", str(out)]) == 0
+    assert f"mean of 1 checkpoints, 25 % of the way back to {old}, " in capsys.readouterr().err
+    before, after = weights(old), weights(tmp_path / "plain.safetensors")
+    names = [name for name in before if name.startswith("encoder.")]
+    assert any(not torch.equal(before[name], after[name]) for name in names)
+    for name in names:
+        torch.testing.assert_close(weights(out)[name], 0.75 * after[name] + 0.25 * before[name])
+    assert main(["average", str(tuned), "--old", str(old), "--out", str(old)]) == 2, "it is read"
+    assert "is one of the files to read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("wrong", [["--old-share", "0.5"], ["--old", "an4", "--old-share", "1.5"]])
+def test_a_share_without_a_model_or_beyond_it_is_refused(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: list[str]
+) -> None:
+    assert main(["average", str(run), *wrong, "--out", str(tmp_path / "model.safetensors")]) == 2
+    assert f"--old-share {wrong[-1]}: give a number from 0 to 1, and the model with --old" in capsys.readouterr().err
+    assert not (tmp_path / "model.safetensors").exists()
+
+
 def test_one_model_file_is_stored_anew(run: Path, tmp_path: Path) -> None:
     out, last = tmp_path / "model.safetensors", run / "checkpoints" / "last.safetensors"
     assert main(["average", str(last), "--out", str(out)]) == 0

@@ -225,6 +225,23 @@ def test_less_to_train_on_is_asked_for_in_minutes(checkout: Checkout) -> None:
     assert not (checkout.root / "runs" / "fillets-xx").exists()  # nothing of a wrong command line stays
 
 
+def test_the_old_model_is_blended_in_where_that_is_asked_for(checkout: Checkout) -> None:
+    run, model = checkout.root / "runs" / "fsdd", checkout.root / "asr" / "models" / "an4.safetensors"
+    calls = checkout.run("--train", "train", recipe="fsdd")
+    assert f"average {run} --domain {run}/data/valid.jsonl --out {run}/model.safetensors" in calls
+    calls = checkout.run("--train", "train", "--old-share", "0.3", recipe="fsdd")
+    domain = f"--domain {run}/data/valid.jsonl"
+    assert calls[0] == f"average {run} --old {model} --old-share 0.3 {domain} --out {run}/model.safetensors"
+    for wrong in ("2", "-0.1", "some", "1.01"):
+        done = checkout.start("--corpus", "corpora/fsdd", "--old-share", wrong, "--out", "other", recipe="fsdd")
+        assert done.returncode == 2
+        assert done.stderr == f"recipes/fsdd: --old-share must be a number from 0 to 1, such as 0.3; got '{wrong}'\n"
+    done = checkout.start("--corpus", "corpora/fsdd", "--old-share", "1.0", "--from", "nothing", recipe="fsdd")
+    message = "--old-share goes back to the weights of another model; name it with --from"
+    assert (done.returncode, done.stderr) == (2, f"recipes/fsdd: {message}\n")
+    assert not (checkout.root / "other").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

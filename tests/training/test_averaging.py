@@ -5,10 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from asr.errors import DataError
+from asr.errors import DataError, UsageError
 from asr.model import AcousticModel
-from asr.training.averaging import MovingAverage, average_models
-from tests.tiny_model import tiny_model
+from asr.text.normalize import Normalizer
+from asr.text.tokenizer import Tokenizer
+from asr.training.alphabet import with_alphabet
+from asr.training.averaging import MovingAverage, average_models, blend_old
+from tests.tiny_model import LETTERS, tiny_model
 
 
 def test_the_moving_average_follows_its_formula() -> None:
@@ -68,3 +71,42 @@ def test_models_of_different_shapes_have_no_mean(tmp_path: Path) -> None:
 def test_the_mean_is_a_model(tmp_path: Path) -> None:
     tiny_model().save(tmp_path / "a.safetensors")
     assert isinstance(average_models([tmp_path / "a.safetensors"] * 2), AcousticModel)
+
+
+def changed(model: AcousticModel) -> AcousticModel:
+    """Return the model with every weight three times as large."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(3)
+    return model
+
+
+def test_a_blend_lies_between_the_new_weights_and_the_old() -> None:
+    old = dict(tiny_model().named_parameters())
+    for share in (0.0, 0.25, 1.0):
+        model = changed(tiny_model())
+        blend_old(model, tiny_model(), share)
+        for name, parameter in model.named_parameters():
+            torch.testing.assert_close(parameter, old[name] * (3 - 2 * share))
+    assert len(old) > 10
+
+
+def test_a_blend_goes_by_symbol_and_leaves_new_symbols_and_statistics_alone() -> None:
+    symbols = ["x", *reversed(LETTERS), "y"]
+    old = tiny_model()
+    model = changed(with_alphabet(old, Tokenizer(["<blank>", *symbols], Normalizer()), old.config))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    model.frontend.normalizer.set_statistics(torch.full((16,), 5.0), torch.ones(16))
+    blend_old(model, old, 1.0)
+    rows = [0, *(old.tokenizer.symbols.index(letter) for letter in reversed(LETTERS))]
+    for kind in ("weight", "bias"):
+        after, known = getattr(model.encoder.output, kind), getattr(old.encoder.output, kind)
+        torch.testing.assert_close(after[[0, *range(2, 2 + len(LETTERS))]], known[rows])
+        assert torch.equal(after[[1, -1]], before[f"encoder.output.{kind}"][[1, -1]])
+    assert model.state_dict()["frontend.normalizer.mean"].eq(5).all()
+
+
+def test_models_that_hear_other_features_do_not_blend() -> None:
+    message = "features.normalization is 'utterance' in the model and 'global' in the old one: no blend of them; fine-t"
+    with pytest.raises(UsageError, match=message):
+        blend_old(tiny_model(normalization="utterance"), tiny_model(), 0.5)
