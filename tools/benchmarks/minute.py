@@ -5,8 +5,8 @@
 All take the same minute, the same steps and `recipes/fsdd`.  The bundled `an4` is fine-tuned with its letters; from
 scratch the ten words are the tokens, which is learnt sooner, and of three learning rates the best is taken, chosen with
 the first seed on held-out training files; a model that says nothing has all words wrong.  `an4` is scored untouched
-too, and fine-tuned so that it keeps what it knew: with a replay of AN4's training part, its own normalisation and a
-lower learning rate.  What was fine-tuned is scored on AN4's test part.  Runs that are done are not done again.
+too, and fine-tuned so that it keeps what it knew: with a replay of AN4's training part, its own normalisation, a lower
+learning rate, and its weights blended in at the end.  What was fine-tuned is scored on AN4's test part.  Runs that are done are not done again.
 """
 
 import argparse
@@ -28,7 +28,10 @@ MODEL = "an4"
 MINUTE = ("--minutes", "1", "train.epochs=20", "train.validate_every=20")
 LETTERS = ("--tokens", "letters")
 # what the digits are best learnt with changes what all else sounds like; old speech needs the features it was learnt in
-KEEPING = (*LETTERS, "model.features.normalization=utterance", "train.optimizer.learning_rate=0.0005")
+KEEPING = (
+    *(*LETTERS, "--old-share", "0.3"),
+    *("model.features.normalization=utterance", "train.optimizer.learning_rate=0.0005"),
+)
 # the shape of an4, so that the start alone differs
 SCRATCH = ("--from", "nothing", "text.case=lower", "model.encoder.factor=3", "model.encoder.intermediate=2")
 RATES = (0.0015, 0.003, 0.006)
