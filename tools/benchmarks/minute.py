@@ -6,7 +6,8 @@ All take the same minute, the same steps and `recipes/fsdd`.  The bundled `an4` 
 scratch the ten words are the tokens, which is learnt sooner, and of three learning rates the best is taken, chosen with
 the first seed on held-out training files; a model that says nothing has all words wrong.  `an4` is scored untouched
 too, and fine-tuned so that it keeps what it knew: with a replay of AN4's training part, its own normalisation, a lower
-learning rate, and its weights blended in at the end.  What was fine-tuned is scored on AN4's test part.  Runs that are done are not done again.
+learning rate, and its weights blended in at the end.  What was fine-tuned is scored on AN4's test part.  Runs that are
+done are not done again.
 """
 
 import argparse
