@@ -349,6 +349,15 @@ def test_only_so_many_fetched_shards_are_kept(server: Server) -> None:
     assert set(reader._open) == {0, 1}
 
 
+def test_the_shards_of_now_and_soon_are_opened_beside_the_work_of_others(shards: Path) -> None:
+    reader = ShardReader(read_index(str(shards)))
+    reader.look_ahead([1], [0])
+    assert reader._ahead is not None
+    reader._ahead.join()
+    assert list(reader._open) == [1, 0], "what is needed now comes first"
+    reader.look_ahead([], [])
+
+
 def test_a_cache_folder_of_somebody_else_is_not_used(temporary_folder: Path) -> None:
     (temporary_folder / f"asr-shards-{os.getuid()}").symlink_to(temporary_folder)
     with pytest.raises(MachineError, match="is not a folder of yours alone"):
