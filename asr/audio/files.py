@@ -183,7 +183,7 @@ def encode_audio(waveform: Waveform, sample_rate: int, suffix: str, *, name: str
     return encoded.getvalue()
 
 
-def decode_flac(data: bytes, *, name: str) -> tuple[Waveform, int]:
+def decode_flac(data: bytes | memoryview, *, name: str) -> tuple[Waveform, int]:
     """Return (waveform (S,) float32, its sample rate) of the bytes of a FLAC file of one channel.
 
     Args: name: where they come from, for the message.

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from asr.audio.resample import Waveform
 from asr.data.manifest import read_manifest
 from asr.data.shard_index import HEADER, Shard, ShardIndex
-from asr.data.shard_reader import ShardedUtterance, ShardReader, is_remote, read_index
+from asr.data.shard_reader import ShardReader, is_remote, read_index
+from asr.data.shard_row import ShardedUtterance
 from asr.errors import DataError, InputError
 from asr.recognizer import AudioSource, Recording
 from asr.units import Seconds

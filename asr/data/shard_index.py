@@ -87,13 +87,26 @@ class ShardIndex:
         """Return (shard, first byte, last byte + 1) of an utterance."""
         number = self.shard_of(index)
         last = index + 1 == self._firsts[number + 1]
-        end = self.shards[number].end if last else int(self.records["block"][index + 1]) * BLOCK_BYTES
-        return number, int(self.records["block"][index]) * BLOCK_BYTES, end
+        end = self.shards[number].end if last else self._blocks.item(index + 1) * BLOCK_BYTES
+        return number, self._blocks.item(index) * BLOCK_BYTES, end
 
+    def identity_of(self, index: int) -> int:
+        """Return the 64 bits that an utterance is known by."""
+        return int(self._identities.item(index))
+
+    # a column of `records`, or a number of numpy's, is slow to get at
     @cached_property
-    def _firsts(self) -> list[int]:  # numpy searches no faster, and its numbers are slow to work with
+    def _firsts(self) -> list[int]:
         found: list[int] = self.firsts.tolist()
         return found
+
+    @cached_property
+    def _blocks(self) -> NDArray[np.uint32]:
+        return self.records["block"]
+
+    @cached_property
+    def _identities(self) -> NDArray[np.uint64]:
+        return self.records["identity"]
 
 
 def identity(utterance_id: str) -> int:

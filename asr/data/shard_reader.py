@@ -1,48 +1,33 @@
 """Utterances out of tar shards: each shard is read once as a whole and checked, then its utterances in any order."""
 
 import hashlib
-import json
 import os
-import re
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from asr.audio.conversions import note_rate
 from asr.audio.files import decode_flac
 from asr.audio.resample import Waveform, resample
 from asr.data.shard_index import (
-    BLOCK_BYTES,
     HEADER,
     INDEX,
     MAX_HEADER_BYTES,
     RECORD,
     Shard,
     ShardIndex,
-    identity,
     index_of,
     parse_header,
 )
-from asr.errors import DataError, InputError, shown
+from asr.data.shard_row import RowError, ShardedUtterance, parse_row
+from asr.errors import DataError, InputError
 
 if TYPE_CHECKING:
     from asr.data.download import DownloadLimits
     from asr.data.remote import RemoteFolder
 
 _READ_BYTES = 1 << 20
-_OCTAL = re.compile(rb"([0-7]{1,12})[\0 ]*")
-_TEXTS = ("text", "speaker", "language")
-
-
-@dataclass(frozen=True)
-class ShardedUtterance:
-    """One utterance as it stands in its shard: its id, its text, and its audio as FLAC."""
-
-    id: str
-    text: str | None
-    audio: bytes
 
 
 def is_remote(place: str) -> bool:
@@ -99,12 +84,14 @@ class ShardReader:
     def read(self, index: int) -> ShardedUtterance:
         """Return an utterance.  Raises: DataError if its shard is missing, damaged or another one."""
         number, first, last = self.index.span(index)
-        shard = self.index.shards[number]
         data = os.pread(self._descriptor(number), last - first, first)
-        where = f"{self._name(shard)}: utterance {index - int(self.index.firsts[number])}"
-        if len(data) < last - first:
-            raise DataError(f"{where} is cut short; {_CURE}")
-        return _utterance(data, where, int(self.index.records["identity"][index]))
+        try:
+            if len(data) < last - first:
+                raise RowError("is cut short")
+            return parse_row(data, self.index.identity_of(index))
+        except RowError as error:
+            where = f"{self._name(self.index.shards[number])}: utterance {index - int(self.index.firsts[number])}"
+            raise DataError(f"{where} {error}; {_CURE}") from None
 
     def waveform(self, index: int, utterance: ShardedUtterance, sample_rate: int) -> Waveform:
         """Return the waveform (S,) of an utterance that was read, at `sample_rate` in Hz.  Raises: DataError."""
@@ -212,62 +199,6 @@ def _check(descriptor: int, shard: Shard, where: str) -> None:
 def _advise(descriptor: int, how: str) -> None:
     if hasattr(os, "posix_fadvise"):  # not on every system
         os.posix_fadvise(descriptor, 0, 0, getattr(os, how))
-
-
-def _utterance(data: bytes, where: str, expected: int) -> ShardedUtterance:
-    """Return the utterance whose two members are the bytes `data` of a tar."""
-    (row_name, row_bytes), (audio_name, audio) = _members(data, where)
-    key = row_name.removesuffix(".json")
-    if (row_name, audio_name) != (f"{key}.json", f"{key}.flac"):
-        raise DataError(f"{where} is '{row_name}' and '{audio_name}' where KEY.json and KEY.flac belong; {_CURE}")
-    try:
-        row: Any = json.loads(row_bytes.decode())  # of bytes, json guesses the encoding first
-    except (ValueError, RecursionError):
-        raise DataError(f"{where}: '{row_name}' is not JSON; {_CURE}") from None
-    if not isinstance(row, dict) or not isinstance(row.get("id"), str):
-        raise DataError(f"{where}: '{row_name}' has no id; {_CURE}")
-    for value in map(row.get, _TEXTS):
-        if value is not None and not isinstance(value, str):
-            raise DataError(f"{where}: '{row_name}' holds {shown(value)} as its text; {_CURE}")
-    if identity(row["id"]) != expected:
-        raise DataError(f"{where} is '{row['id']}', and not the one of the index; {_CURE}")
-    return ShardedUtterance(row["id"], row.get("text"), audio)
-
-
-def _members(data: bytes, where: str) -> list[tuple[str, bytes]]:
-    """Return (name, body) of the two members in the bytes of a tar.  Raises: DataError for anything else."""
-    found: list[tuple[str, bytes]] = []
-    position = 0
-    while len(found) < 2:
-        name, size = _member(data, position, where)
-        start = position + BLOCK_BYTES
-        body = data[start : start + size]
-        if len(body) < size:
-            raise DataError(f"{where}: member {shown(name)} is cut short; {_CURE}")
-        found.append((name, body))
-        position = start + -(-size // BLOCK_BYTES) * BLOCK_BYTES
-    if position != len(data):
-        raise DataError(f"{where}: holds more than two members; {_CURE}")
-    return found
-
-
-def _member(data: bytes, start: int, where: str) -> tuple[str, int]:
-    """Return (name, size) of a member that is a plain file, by the header at `start`.
-
-    Python's own reader of headers, and each slice that is not needed, cost more than reading the audio.
-    """
-    size = _OCTAL.fullmatch(data, start + 124, start + 136)
-    if size is None or len(data) < start + BLOCK_BYTES or data[start + 257 : start + 262] != b"ustar":
-        raise DataError(f"{where} has no tar header where the index points to; {_CURE}")
-    name = data[start : start + 100].partition(b"\0")[0].decode("utf-8", "replace")
-    if data[start + 345]:  # folders
-        folders = data[start + 345 : start + 500].partition(b"\0")[0].decode("utf-8", "replace")
-        name = f"{folders}/{name}"
-    if "/" in name or "\\" in name or name in ("", ".", ".."):
-        raise DataError(f"{where}: member {shown(name)} leads out of the archive, refused; {_CURE}")
-    if data[start + 156] not in b"0\0":
-        raise DataError(f"{where}: member {shown(name)} is no plain file, refused; {_CURE}")
-    return name, int(size[1], 8)
 
 
 def _local_bytes(path: Path, limit: int) -> bytes:

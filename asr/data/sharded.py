@@ -28,7 +28,8 @@ from asr.data.loader import (
 )
 from asr.data.plan import Indices
 from asr.data.shard_index import ShardIndex
-from asr.data.shard_reader import ShardedUtterance, ShardReader
+from asr.data.shard_reader import ShardReader
+from asr.data.shard_row import ShardedUtterance
 from asr.data.steps import Part, Parts, StepPlan, heaviest_parts
 from asr.errors import DataError, InputError
 from asr.features.mixing import Partners

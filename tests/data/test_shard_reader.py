@@ -131,13 +131,13 @@ def renamed(name: str, kind: bytes = tarfile.REGTYPE) -> Callable[[bytes], bytes
 def test_a_member_that_climbs_out_is_refused_by_name(shards: Path, name: str) -> None:
     path = change_shard(shards, 0, renamed(name))
     message = refusal(shards)
-    assert message.startswith(f"{path}: utterance 0: member ")
-    assert f'"{name}" leads out of the archive, refused' in message
+    assert message.startswith(f"{path}: utterance 0 has a member ")
+    assert f'"{name}" that leads out of the archive, refused' in message
 
 
 def test_members_that_are_no_files_or_of_another_key_are_refused(shards: Path) -> None:
     change_shard(shards, 0, renamed("link.json", tarfile.SYMTYPE))
-    assert '"link.json" is no plain file, refused' in refusal(shards)
+    assert '"link.json" that is no plain file, refused' in refusal(shards)
     change_shard(shards, 0, renamed("odd.json"))
     assert "where KEY.json and KEY.flac belong" in refusal(shards)
 
@@ -161,7 +161,7 @@ def body_changed(change: Callable[[dict[str, object]], object]) -> Callable[[byt
     ("change", "message"),
     [
         (lambda row: row.update(id="u99"), "is 'u99', and not the one of the index"),
-        (lambda row: row.pop("id"), "has no id"),
+        (lambda row: row.pop("id"), "without an id"),
         (lambda row: row.update(text=["a"]), 'holds ["a"] as its text'),
     ],
 )
