@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from asr.nn import recurrent
+from asr import native
 from asr.nn.kernels import lstm_cell
 from asr.nn.lstm import can_train, train_lstms
 from asr.nn.recurrent import BidirectionalLSTM
@@ -172,11 +173,11 @@ def test_kernels_run_where_compiled_code_cannot_be_kept(monkeypatch: pytest.Monk
 
         return (lambda function: fails) if cache else numba.njit(**options)
 
-    monkeypatch.setattr(lstm_cell, "njit", njit)
+    monkeypatch.setattr(native, "njit", njit)
 
     def triple(values: Any) -> None:
         values *= 3
 
     array = np.ones(2, np.float32)
-    lstm_cell.compiled(triple)(array)
+    native.compiled(triple)(array)
     assert array.tolist() == [3, 3]

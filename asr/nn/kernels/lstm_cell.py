@@ -5,12 +5,13 @@ Each short loop writes one array, since the compiler gives up making vectors of 
 The logistic function is right to 3e-7; exp after the Cephes library's `expf` (Moshier 1992).
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numba import njit
 from numba.extending import overload
+
+from asr.native import compiled
 
 _F = np.float32
 _LOG2_E = _F(1.4426950408889634)
@@ -20,28 +21,6 @@ _EXP = tuple(
     _F(value) for value in (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5)
 )
 _MANTISSA_BITS, _EXPONENT_BIAS = np.int32(23), _F(127)
-_COMPILE: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}}
-
-
-def compiled(function: Callable[..., None]) -> Callable[..., None]:
-    """Return the function compiled at its first call, the machine code kept on disk for the next process.
-
-    Where it cannot be kept (a read-only or a full disk), it is compiled for this process alone.
-    """
-    try:
-        kept = njit(cache=True, **_COMPILE)(function)
-    except RuntimeError:  # neither this folder nor the home can be written to
-        kept = njit(**_COMPILE)(function)
-
-    def run(*arrays: Any) -> None:
-        nonlocal kept
-        try:
-            kept(*arrays)
-        except OSError:  # from keeping the code, before anything was computed
-            kept = njit(**_COMPILE)(function)
-            kept(*arrays)
-
-    return run
 
 
 @njit(inline="always")

@@ -1,0 +1,120 @@
+"""Prefix beam search over CTC log-probs: the same answer in one go and frame by frame."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from asr.config import Config
+from asr.decoding.fusion import ALL, MODEL, MODEL_LOG, Fusion, finished, plain
+from asr.decoding.prefix_beam import ALIVE, ROOT, Limits, advance, new_beam, new_tree, pruned
+from asr.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from asr.decoding.prefix_beam import Tree
+
+SUM_TOLERANCE = 0.01  # on a row's sum of probabilities, as of the best path
+_FRAMES_AT_ONCE = 512  # the tree grows by so many frames, and loses its dead branches after them
+
+
+class BeamConfig(Config):
+    """How wide the search is.  Margins are in natural logs: e^-10 is one in 22,000."""
+
+    beam: int = Field(default=100, ge=1, le=65_536, description="prefixes that go on from a frame to the next")
+    beam_margin: float = Field(default=20.0, gt=0, description="prefixes so far below the best are dropped")
+    token_margin: float = Field(default=10.0, gt=0, description="tokens so far below a frame's best are not tried")
+    blank_penalty: float = Field(default=0.0, description="taken off the log-prob of each blank")
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """One answer of the search.
+
+    Attributes:
+        token_ids: without blanks, repeats merged.
+        score: what the search maximised; acoustic_score, lm_score: natural logs of its parts, not weighted.
+    """
+
+    token_ids: tuple[int, ...]
+    score: float
+    acoustic_score: float
+    lm_score: float
+
+
+class BeamSearch:
+    """One utterance's search: `accept` its log-probs in any number of parts, then `finish`."""
+
+    def __init__(self, num_tokens: int, config: BeamConfig | None = None, fusion: Fusion | None = None) -> None:
+        """Start an utterance.
+
+        Args: num_tokens: V, blank 0 included.  fusion: what is added to the acoustic score, `plain` for nothing.
+        """
+        config = config or BeamConfig()
+        self._fusion = fusion if fusion is not None else plain(num_tokens)
+        self._limits = Limits(
+            config.beam, config.beam_margin, config.token_margin, self._fusion.lift, config.blank_penalty, 0
+        )
+        self._num_tokens = num_tokens
+        self._tree, self._beam = new_tree(1), new_beam(config.beam)
+        self._tree.states[ROOT, MODEL] = self._fusion.start
+        self._finished = False
+
+    def accept(self, log_probs: NDArray[np.float32]) -> None:
+        """Hear more frames.
+
+        Args: log_probs: (E, V) natural log, normalised over V.
+        Raises: DataError for rows that are not log-probabilities; UsageError for another V, or after `finish`.
+        """
+        if self._finished:
+            raise UsageError("the search is finished; start another one for the next utterance")
+        check_log_probs(log_probs, self._num_tokens)
+        rows = np.ascontiguousarray(log_probs, np.float32)
+        for first in range(0, len(rows), _FRAMES_AT_ONCE):
+            part = rows[first : first + _FRAMES_AT_ONCE]
+            self._tree = pruned(self._tree, self._beam, room=len(part) * len(self._beam.node))
+            advance(part, self._tree, self._beam, self._limits, self._fusion)
+
+    def finish(self, count: int = 1) -> list[Prefix]:
+        """Return up to `count` answers, the best first; no two spell the same tokens.
+
+        The language model's end of the sentence is scored here, so the order may change once more.
+        """
+        self._finished = True
+        tree, beam = self._tree, self._beam
+        alive = int(beam.counts[ALIVE])
+        nodes = beam.node[:alive]
+        added = finished(self._fusion, tree.states[nodes], tree.added[nodes])
+        acoustic = np.logaddexp(beam.blank[:alive], beam.other[:alive])
+        order = np.argsort(-(acoustic + added[:, ALL]), kind="stable")[:count]
+        return [
+            Prefix(
+                _spelled(tree, int(nodes[place])),
+                float(acoustic[place] + added[place, ALL]),
+                float(acoustic[place]),
+                float(added[place, MODEL_LOG]),
+            )
+            for place in order
+        ]
+
+
+def check_log_probs(log_probs: NDArray[np.float32], num_tokens: int) -> None:
+    """Raise DataError unless the rows of (E, V) are log-probabilities; UsageError for another V."""
+    if log_probs.ndim != 2 or log_probs.shape[1] != num_tokens:
+        raise UsageError(f"log_probs {log_probs.shape}: expected (E, {num_tokens}), one column a token")
+    sums = np.exp(log_probs.astype(np.float64)).sum(1)
+    if np.isnan(sums).any():
+        raise DataError("log_probs hold NaN: the audio or the model's weights are broken; run asr info on the model")
+    off = np.abs(sums - 1)
+    if len(sums) and not off.max() <= SUM_TOLERANCE:
+        worst = sums[off.argmax()]
+        raise DataError(f"rows sum to {worst:.1f}: logits passed, or log taken twice? give log-probabilities over V")
+
+
+def _spelled(tree: "Tree", node: int) -> tuple[int, ...]:
+    ids = []
+    while node != ROOT:
+        ids.append(int(tree.token[node]))
+        node = int(tree.parent[node])
+    return tuple(reversed(ids))

@@ -1,0 +1,245 @@
+"""What a search adds to the acoustic score of a prefix: a language model over words or tokens, and hotwords.
+
+Words are scored when they are complete.  Until then a prefix counts as the best word that it can still become, and one
+that no word of the vocabulary starts with counts as unknown; both are taken back when the word ends (language model
+look-ahead, Ortmanns et al. 1996).  So the vocabulary stays open, and the beam does not fill with what no word is.
+
+Hotwords gain their weight for each character as they are spelled, and lose all of it again if the phrase is not
+completed at the end of a word.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from asr.native import compiled
+
+WORDS, TOKENS, NO_MODEL = 1, 2, 0  # what the language model's units are
+UNKNOWN_WORD, SENTENCE_END = 0, 2  # ids of the n-gram model
+SPACE, STRANGE = 0, -1  # characters of a trie: of hotwords the space; one that no trie holds
+DEAD = -1  # state of a trie that nothing in it continues
+LN_10 = float(np.log(10.0))
+# columns of a prefix's states
+TRIE, MODEL, HOTWORD, LENGTH = 0, 1, 2, 3
+# columns of what is added to a prefix's score: all of it; without what is taken back when the word ends; the natural
+# log-probability of the language model, not weighted; of hotwords what is lost if the phrase fails
+ALL, CERTAIN, MODEL_LOG, PENDING = 0, 1, 2, 3
+
+
+class Spelling(NamedTuple):
+    """How tokens spell: those that start a word, and the characters of each, `firsts[v]` to `firsts[v + 1]`."""
+
+    starts: NDArray[np.bool_]
+    firsts: NDArray[np.int32]
+    characters: NDArray[np.int32]
+
+
+class Trie(NamedTuple):
+    """Texts by their characters: node 0 is the start, the arcs of node n are `firsts[n]` to `firsts[n + 1]`.
+
+    Attributes:
+        characters, nexts: (arcs,) ascending within a node; where each leads.
+        ends: (nodes,) the number of the text that ends there, -1 for none.
+        values: (nodes,) of words the best score below, of hotwords the weight of getting there.
+    """
+
+    firsts: NDArray[np.int32]
+    characters: NDArray[np.int32]
+    nexts: NDArray[np.int32]
+    ends: NDArray[np.int32]
+    values: NDArray[np.float64]
+
+
+class Arcs(NamedTuple):
+    """An n-gram model as `asr.lm.ngram` keeps it."""
+
+    first: NDArray[np.int64]
+    words: NDArray[np.int32]
+    log10_probs: NDArray[np.float32]
+    nexts: NDArray[np.int32]
+    backoffs: NDArray[np.float32]
+    links: NDArray[np.int32]
+
+
+class Fusion(NamedTuple):
+    """All that is added to the acoustic score.
+
+    Attributes:
+        units: WORDS, TOKENS or NO_MODEL.
+        token_words: (V,) the model's id of each token, where tokens are its units.
+        weight: of a log10 of the model, in natural logs; bonus: of a word; unknown: of one outside the vocabulary.
+        start: the model's state before the first word.
+        lift: by how much all this may raise a prefix at once, natural log: what the acoustic model finds so much worse
+            is not tried.
+    """
+
+    spelling: Spelling
+    units: int
+    vocabulary: Trie
+    arcs: Arcs
+    token_words: NDArray[np.int32]
+    weight: float
+    bonus: float
+    unknown: float
+    start: int
+    hotwords: Trie
+    lift: float
+
+
+def no_trie() -> Trie:
+    """Return a trie of nothing."""
+    return Trie(
+        np.zeros(2, np.int32),
+        np.zeros(0, np.int32),
+        np.zeros(0, np.int32),
+        np.full(1, -1, np.int32),
+        np.zeros(1),
+    )
+
+
+def plain(num_tokens: int) -> Fusion:
+    """Return what adds nothing to a search over so many tokens."""
+    spelling = Spelling(np.zeros(num_tokens, np.bool_), np.zeros(num_tokens + 1, np.int32), np.zeros(0, np.int32))
+    arcs = Arcs(
+        np.zeros(2, np.int64),
+        np.zeros(0, np.int32),
+        np.zeros(0, np.float32),
+        np.zeros(0, np.int32),
+        np.zeros(1, np.float32),
+        np.zeros(1, np.int32),
+    )
+    words = np.zeros(num_tokens, np.int32)
+    return Fusion(spelling, NO_MODEL, no_trie(), arcs, words, 0.0, 0.0, 0.0, 0, no_trie(), 0.0)
+
+
+@njit(inline="always")
+def _child(trie: Any, node: int, character: int) -> int:
+    """Return the node that a character leads to, DEAD if none."""
+    low, high = trie.firsts[node], trie.firsts[node + 1]
+    while low < high:
+        middle = (low + high) // 2
+        if trie.characters[middle] < character:
+            low = middle + 1
+        else:
+            high = middle
+    if low < trie.firsts[node + 1] and trie.characters[low] == character:
+        return int(trie.nexts[low])
+    return DEAD
+
+
+@njit
+def _ask(arcs: Any, state: int, word: int) -> Any:
+    """Return (log10 probability, state after it) of a word: the longest n-gram there is, and back-offs before it."""
+    backoff = 0.0
+    while state != 0:
+        low, high = arcs.first[state], arcs.first[state + 1]
+        end = high
+        while low < high:
+            middle = (low + high) // 2
+            if arcs.words[middle] < word:
+                low = middle + 1
+            else:
+                high = middle
+        if low < end and arcs.words[low] == word:
+            return backoff + arcs.log10_probs[low], arcs.nexts[low]
+        backoff += arcs.backoffs[state]
+        state = arcs.links[state]
+    return backoff + arcs.log10_probs[word], arcs.nexts[word]
+
+
+@njit
+def _say(fusion: Any, states: Any, added: Any, word: int) -> None:
+    """Add the language model's score of a word or token."""
+    log10, states[MODEL] = _ask(fusion.arcs, states[MODEL], word)
+    added[CERTAIN] += fusion.weight * log10
+    added[MODEL_LOG] += LN_10 * log10
+
+
+@njit
+def _end_word(fusion: Any, states: Any, added: Any) -> None:
+    """Score the word that ends here, if there is one, and start the next."""
+    if states[LENGTH] == 0:
+        return
+    added[CERTAIN] += fusion.bonus
+    if fusion.units == WORDS:
+        node = states[TRIE]
+        word = fusion.vocabulary.ends[node] if node != DEAD else -1
+        if word < 0:
+            word = UNKNOWN_WORD
+            added[CERTAIN] += fusion.unknown
+        _say(fusion, states, added, word)
+    node = states[HOTWORD]
+    if node != DEAD:
+        if fusion.hotwords.ends[node] >= 0:
+            added[PENDING] = 0.0
+        node = _child(fusion.hotwords, node, SPACE)
+    if node == DEAD:
+        added[CERTAIN] -= added[PENDING]
+        added[PENDING] = 0.0
+        node = 0
+    states[TRIE], states[HOTWORD], states[LENGTH] = 0, node, 0
+
+
+@njit
+def _spell(fusion: Any, states: Any, added: Any, character: int) -> None:
+    """Add a character to the word."""
+    if states[TRIE] != DEAD:
+        states[TRIE] = _child(fusion.vocabulary, states[TRIE], character)
+    node = states[HOTWORD]
+    if node != DEAD:
+        node = _child(fusion.hotwords, node, character)
+        if node == DEAD:
+            added[CERTAIN] -= added[PENDING]
+            added[PENDING] = 0.0
+            if states[LENGTH] == 0:  # the phrase ended with the last word; another may start here
+                node = _child(fusion.hotwords, 0, character)
+        if node != DEAD:
+            added[CERTAIN] += fusion.hotwords.values[node]
+            added[PENDING] += fusion.hotwords.values[node]
+        states[HOTWORD] = node
+    states[LENGTH] += 1
+
+
+@njit
+def _look_ahead(fusion: Any, states: Any) -> float:
+    """Return what the unfinished word counts for."""
+    if fusion.units != WORDS or states[LENGTH] == 0:
+        return 0.0
+    if states[TRIE] == DEAD:
+        return float(fusion.weight * fusion.arcs.log10_probs[UNKNOWN_WORD] + fusion.unknown)
+    return float(fusion.weight * fusion.vocabulary.values[states[TRIE]])
+
+
+@njit
+def extend(fusion: Any, states: Any, added: Any, token: int, new_states: Any, new_added: Any) -> None:
+    """Fill the states (4,) and the added scores (4,) of a prefix that is longer by a token."""
+    new_states[:], new_added[:] = states, added
+    spelling = fusion.spelling
+    if spelling.starts[token]:
+        _end_word(fusion, new_states, new_added)
+    for place in range(spelling.firsts[token], spelling.firsts[token + 1]):
+        _spell(fusion, new_states, new_added, spelling.characters[place])
+    if fusion.units == TOKENS:
+        _say(fusion, new_states, new_added, fusion.token_words[token])
+    new_added[ALL] = new_added[CERTAIN] + _look_ahead(fusion, new_states)
+
+
+def finished(fusion: Fusion, states: NDArray[np.int32], added: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what whole sentences add, (N, 4), of prefixes with states (N, 4) and added scores (N, 4)."""
+    states, added = states.copy(), added.copy()
+    _finish(fusion, states, added)
+    return added
+
+
+@compiled
+def _finish(fusion: Any, all_states: Any, all_added: Any) -> None:
+    for place in range(len(all_states)):
+        states, added = all_states[place], all_added[place]
+        _end_word(fusion, states, added)
+        if fusion.units != NO_MODEL:
+            _say(fusion, states, added, SENTENCE_END)
+        added[CERTAIN] -= added[PENDING]
+        added[PENDING] = 0.0
+        added[ALL] = added[CERTAIN]
