@@ -34,7 +34,7 @@ class Tree(NamedTuple):
 
 
 class Beam(NamedTuple):
-    """Prefixes that are alive, best first.
+    """Prefixes that are alive, in no order.
 
     Attributes: counts: prefixes alive, nodes of the tree, frames heard, node and last token of the best path.
     """
@@ -156,9 +156,35 @@ def _stay(row: Any, tree: Any, beam: Any, limits: Any, totals: Any, blanks: Any,
 
 
 @njit
-def _kept(scores: Any, count: int, size: int, protected: int, order: Any) -> int:
-    """Fill `order` with the places of the best `size` scores, best first, and the protected one; return how many."""
-    least = np.partition(scores[:count], count - size)[count - size] if count > size else -np.inf
+def _least_kept(scores: Any, count: int, size: int, room: Any) -> float:
+    """Return the score of rank `size` (from 1), by Hoare's selection; numpy's takes seconds to compile."""
+    room[:count] = scores[:count]
+    low, high = 0, count - 1
+    while low < high:
+        pivot = room[(low + high) >> 1]
+        i, j = low, high
+        while i <= j:
+            while room[i] > pivot:
+                i += 1
+            while room[j] < pivot:
+                j -= 1
+            if i <= j:
+                room[i], room[j] = room[j], room[i]
+                i += 1
+                j -= 1
+        if size - 1 <= j:
+            high = j
+        elif size - 1 >= i:
+            low = i
+        else:
+            break
+    return float(room[size - 1])
+
+
+@njit
+def _kept(scores: Any, count: int, size: int, protected: int, order: Any, room: Any) -> int:
+    """Fill `order` with the places of the best `size` scores and the protected one; return how many."""
+    least = _least_kept(scores, count, size, room) if count > size else -np.inf
     kept = 0
     for place in range(count):  # those above the least first, so that ties do not push them out
         if scores[place] > least:
@@ -168,8 +194,6 @@ def _kept(scores: Any, count: int, size: int, protected: int, order: Any) -> int
         if scores[place] == least and kept < size:
             order[kept] = place
             kept += 1
-    ranks = np.argsort(-scores[order[:kept]])
-    order[:kept] = order[:kept][ranks]
     for place in range(kept):
         if order[place] == protected:
             return kept
@@ -208,7 +232,7 @@ def advance(log_probs: Any, tree: Any, beam: Any, limits: Any, fusion: Any) -> N
     size = limits.beam
     room = len(beam.node) * (1 + log_probs.shape[1])
     chosen, order = np.empty(log_probs.shape[1], np.int64), np.empty(room, np.int64)
-    totals, scores = np.empty(len(beam.node)), np.empty(room)
+    totals, scores, spare = np.empty(len(beam.node)), np.empty(room), np.empty(room)
     blanks, others = np.empty(room), np.empty(room)
     parents, tokens, nodes = np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room, np.int32)
     states, added = np.empty((room, STATES), np.int32), np.empty((room, ADDED))
@@ -255,7 +279,7 @@ def advance(log_probs: Any, tree: Any, beam: Any, limits: Any, fusion: Any) -> N
                     protected = place
         for b in range(alive):
             tree.slot[beam.node[b]] = NONE
-        kept = _kept(scores, count, size, protected, order)
+        kept = _kept(scores, count, size, protected, order, spare)
         alive = 0
         for k in range(kept):
             place = order[k]
