@@ -1,0 +1,26 @@
+"""Files of n-gram models: the form is told by the content when reading, by the name when writing."""
+
+from pathlib import Path
+
+from asr.lm.arpa import read_arpa
+from asr.lm.arpa_writing import write_arpa
+from asr.lm.binary import is_binary, read_binary, write_binary
+from asr.lm.ngram import NgramModel
+
+ARPA_SUFFIXES = (".arpa", ".arpa.gz")
+
+
+def load_ngram(path: str | Path) -> NgramModel:
+    """Return the model of a file of ours, or of an ARPA file, plain or gzip.  Raises: DataError if it is neither."""
+    return read_binary(path) if is_binary(path) else read_arpa(path)
+
+
+def save_ngram(path: str | Path, model: NgramModel, *, arpa: bool = False) -> None:
+    """Write a model: as ARPA if the name ends in .arpa or .arpa.gz or `arpa` is set, otherwise in our own form.
+
+    Raises: MachineError.
+    """
+    if arpa or str(path).endswith(ARPA_SUFFIXES):
+        write_arpa(path, model)
+    else:
+        write_binary(path, model)

@@ -1,0 +1,87 @@
+"""Texts of any size in blocks of whole lines: plain, gzip, or standard input."""
+
+import gzip
+import sys
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from asr.errors import DataError
+
+BLOCK_BYTES = 4 << 20
+MAX_LINE_BYTES = 1_000_000
+_GZIP_MAGIC = b"\x1f\x8b"
+_BOM = b"\xef\xbb\xbf"
+
+
+def named(path: str | Path) -> str:
+    """Return what messages call the text at `path`."""
+    return "standard input" if str(path) == "-" else str(path)
+
+
+def line_blocks(path: str | Path) -> Iterator[tuple[int, bytes]]:
+    """Yield (number of its first line, from 1; whole lines, each ended by a newline) of a UTF-8 text.
+
+    `path` "-" is standard input; what starts like gzip is expanded; a byte-order mark at the start is dropped.
+    Raises: DataError if it cannot be read, is truncated or not UTF-8, or has a line of a megabyte or more.
+    """
+    number = 1
+    for block in _whole_lines(path):
+        try:
+            block.decode()
+        except UnicodeDecodeError as error:
+            at = number + block.count(b"\n", 0, error.start)
+            raise DataError(
+                f"{named(path)}:{at}: not UTF-8 (byte 0x{block[error.start]:02x}); save the file as UTF-8"
+            ) from None
+        yield number, block
+        number += block.count(b"\n")
+
+
+def _whole_lines(path: str | Path) -> Iterator[bytes]:
+    rest, number, first = b"", 1, True
+    for block in _raw_blocks(path):
+        text = rest + (block.removeprefix(_BOM) if first else block)
+        first = False
+        end = text.rfind(b"\n") + 1
+        rest = text[end:]
+        _refuse_long_lines(path, number, text, end)
+        number += text.count(b"\n", 0, end)
+        if end:
+            yield text[:end]
+    if rest:
+        yield rest + b"\n"
+
+
+def _refuse_long_lines(path: str | Path, number: int, text: bytes, end: int) -> None:
+    """Raise DataError if a line of text, or what follows `end` without being a line yet, is too long."""
+    start = 0
+    while start + MAX_LINE_BYTES <= len(text):
+        stop = text.rfind(b"\n", start, start + MAX_LINE_BYTES) + 1
+        if stop == 0:
+            at = number + text.count(b"\n", 0, min(start, end))
+            raise DataError(
+                f"{named(path)}:{at}: the line is longer than {MAX_LINE_BYTES} bytes; break it, or get the file again"
+            )
+        start = stop
+
+
+def _raw_blocks(path: str | Path) -> Iterator[bytes]:
+    try:
+        if str(path) == "-":
+            yield from _expanded(sys.stdin.buffer)
+            return
+        with open(path, "rb") as file:
+            yield from _expanded(file)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{named(path)}: a truncated or broken gzip file ({error}); get it again") from None
+    except OSError as error:
+        raise DataError(f"{named(path)}: cannot read: {error.strerror or error}; check the path") from None
+
+
+def _expanded(file: IO[bytes]) -> Iterator[bytes]:
+    start = file.peek(2)[:2] if hasattr(file, "peek") else b""
+    source: IO[bytes] = gzip.open(file, "rb") if start == _GZIP_MAGIC else file  # type: ignore[assignment] # noqa: SIM115
+    while block := source.read(BLOCK_BYTES):
+        yield block
