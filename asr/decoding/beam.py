@@ -34,10 +34,12 @@ class Prefix:
 
     Attributes:
         token_ids: without blanks, repeats merged.
+        frames: of each token, the one in which the search met it first.
         score: what the search maximised; acoustic_score, lm_score: natural logs of its parts, not weighted.
     """
 
     token_ids: tuple[int, ...]
+    frames: tuple[int, ...]
     score: float
     acoustic_score: float
     lm_score: float
@@ -90,7 +92,7 @@ class BeamSearch:
         order = np.argsort(-(acoustic + added[:, ALL]), kind="stable")[:count]
         return [
             Prefix(
-                _spelled(tree, int(nodes[place])),
+                *_spelled(tree, int(nodes[place])),
                 float(acoustic[place] + added[place, ALL]),
                 float(acoustic[place]),
                 float(added[place, MODEL_LOG]),
@@ -112,9 +114,11 @@ def check_log_probs(log_probs: NDArray[np.float32], num_tokens: int) -> None:
         raise DataError(f"rows sum to {worst:.1f}: logits passed, or log taken twice? give log-probabilities over V")
 
 
-def _spelled(tree: "Tree", node: int) -> tuple[int, ...]:
-    ids = []
+def _spelled(tree: "Tree", node: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the tokens of a prefix and the frames in which they were met."""
+    ids, frames = [], []
     while node != ROOT:
         ids.append(int(tree.token[node]))
+        frames.append(int(tree.frame[node]))
         node = int(tree.parent[node])
-    return tuple(reversed(ids))
+    return tuple(reversed(ids)), tuple(reversed(frames))

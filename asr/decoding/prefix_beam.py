@@ -29,6 +29,7 @@ class Tree(NamedTuple):
     child: NDArray[np.int32]  # the youngest, NONE without any
     sibling: NDArray[np.int32]  # the next older one
     slot: NDArray[np.int32]
+    frame: NDArray[np.int32]  # in which the prefix was met first
     states: NDArray[np.int32]  # (nodes, 4) of the fusion
     added: NDArray[np.float64]  # (nodes, 4) by the fusion
 
@@ -58,8 +59,9 @@ class Limits(NamedTuple):
 
 def new_tree(nodes: int) -> Tree:
     """Return a tree of the empty prefix alone, with room for so many nodes."""
-    parent, token, child, sibling, slot = np.full((5, nodes), NONE, np.int32)
-    tree = Tree(parent, token, child, sibling, slot, np.zeros((nodes, STATES), np.int32), np.zeros((nodes, ADDED)))
+    parent, token, child, sibling, slot, frame = np.full((6, nodes), NONE, np.int32)
+    states, added = np.zeros((nodes, STATES), np.int32), np.zeros((nodes, ADDED))
+    tree = Tree(parent, token, child, sibling, slot, frame, states, added)
     tree.slot[ROOT] = 0
     return tree
 
@@ -223,6 +225,7 @@ def _grow(tree: Any, beam: Any, parent: int, token: int, states: Any, added: Any
     tree.child[node], tree.sibling[node] = NONE, tree.child[parent]
     tree.child[parent] = node
     tree.states[node], tree.added[node] = states, added
+    tree.frame[node] = beam.counts[FRAMES]
     return int(node)
 
 

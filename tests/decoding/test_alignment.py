@@ -43,6 +43,18 @@ def test_it_is_as_good_as_torchaudio_s(seed: int) -> None:
     assert found.log_probs.sum() == pytest.approx(float(scores.sum()), abs=1e-3)
 
 
+def test_where_tokens_are_expected_nothing_else_is_found() -> None:
+    log_probs = random_log_probs(3000, 6, 1)
+    text = np.random.default_rng(1).integers(1, 6, 900).tolist()
+    whole = best_alignment(log_probs, text)
+    starts = [
+        index for index in range(3000) if whole.token_ids[index] and (index == 0 or whole.token_ids[index - 1] == 0)
+    ]
+    near = np.interp(np.arange(900), np.linspace(0, 899, len(starts)), starts).round().astype(int)
+    found = best_alignment(log_probs, text, near=near.tolist())
+    assert np.array_equal(found.token_ids, whole.token_ids)
+
+
 def test_as_many_frames_as_it_needs_are_enough() -> None:
     found = best_alignment(random_log_probs(5, 3, 1), [1, 1, 2, 1])
     assert found.token_ids.tolist() == [1, 0, 1, 2, 1]
