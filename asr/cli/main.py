@@ -2,6 +2,7 @@
 
 Each file asr/cli/NAME.py (import_.py for `import`) defines `HELP` (one line), `add_arguments(parser)` and
 `run(args) -> exit code`.
+One with commands of its own, as `asr lm train`, lists them in `SUBCOMMANDS`.
 `args.command_line` holds the arguments as typed, for receipts.
 """
 
@@ -44,6 +45,7 @@ COMMANDS = {
     "transcribe": "print what is said in audio files",
     "score": "compare hypotheses with references: word and character error rates",
     "info": "print all that a model file knows about itself",
+    "lm": "train, judge and prune n-gram language models",
     "doctor": "say what this machine has, what is missing, what that costs and how to cure it",
 }
 
@@ -102,8 +104,9 @@ def _run(name: str, arguments: Sequence[str]) -> int:
     parser = Parser(prog=f"asr {name}", description=module.HELP, allow_abbrev=False)
     module.add_arguments(parser)
     # intermixed: `asr train conf.yaml --out runs/a train.epochs=3` has positionals on both sides of a flag
-    # (but it forgets a leading `--`, as in `asr transcribe -- -odd-name.wav`)
-    parse = parser.parse_args if "--" in arguments else parser.parse_intermixed_args
+    # (but it forgets a leading `--`, as in `asr transcribe -- -odd-name.wav`, and knows no `asr lm train`)
+    plain = "--" in arguments or hasattr(module, "SUBCOMMANDS")
+    parse = parser.parse_args if plain else parser.parse_intermixed_args
     args = parse(arguments)
     args.command_line = ["asr", name, *arguments]
     return int(module.run(args))

@@ -9,7 +9,15 @@ from numpy.typing import NDArray
 
 from asr.errors import DataError
 from asr.lm.sorting import sort_keys
-from asr.lm.table import NgramTable, check_number, child_of, longest_suffixes, num_children
+from asr.lm.table import (
+    NgramTable,
+    check_number,
+    child_of,
+    first_children,
+    log10_without_oldest,
+    longest_suffixes,
+    num_children,
+)
 from asr.native import compiled
 
 
@@ -51,7 +59,8 @@ def build_table(name: str, sections: Sequence[Section], symbols: tuple[str, ...]
             before.backoffs = np.concatenate([before.backoffs, np.zeros_like(blank)])
     _settle_backoffs(name, table, np.concatenate(lines), symbols)
     if np.isnan(table.log10_probs).any():
-        _fill_probs(*_for_lookups(table), longest_suffixes(table), table.log10_probs, table.backoffs, table.parents)
+        arrays = (table.log10_probs, table.backoffs, table.parents)
+        _fill_probs(first_children(table), table.words, longest_suffixes(table), *arrays)
     return table
 
 
@@ -60,16 +69,11 @@ def _empty_table() -> NgramTable:
     return NgramTable([1], none, none, nothing, nothing)
 
 
-def _for_lookups(table: NgramTable) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Return what `child_of` reads: where the extensions of each n-gram begin, and all last words."""
-    return np.concatenate([[1], 1 + np.cumsum(num_children(table))]), table.words
-
-
 def _with_section(
     name: str, table: NgramTable, section: Section, symbols: tuple[str, ...], lines: list[NDArray[np.int64]]
 ) -> NgramTable:
     """Return the table with the n-grams that are a word longer than its longest."""
-    parents = _find(*_for_lookups(table), section.rows)
+    parents = _find(first_children(table), table.words, section.rows)
     if (parents < 0).any():
         raise _MissingContextsError(np.unique(section.rows[parents < 0, :-1], axis=0))
     check_number(table.ends[-1] + len(parents), name)
@@ -133,11 +137,6 @@ def _fill_probs(first: Any, words: Any, suffixes: Any, probs: Any, backoffs: Any
     """Give n-grams without a probability that which backing off gives them."""
     for ngram in range(1, len(words)):
         if np.isnan(probs[ngram]):
-            shorter: Any = np.int64(parents[ngram])
-            total = 0.0
-            found: Any = 0
-            while found == 0:
-                total += backoffs[shorter]
-                shorter = np.int64(suffixes[shorter])
-                found = child_of(first, words, shorter, np.int64(words[ngram]))
-            probs[ngram] = total + probs[found]
+            context = parents[ngram]
+            lower = log10_without_oldest(first, words, suffixes, probs, backoffs, context, np.int64(words[ngram]))
+            probs[ngram] = backoffs[context] + lower

@@ -4,6 +4,7 @@ A state is a context: what n-grams continue.  Source: Allauzen et al. 2003, "Gen
 statistical language models", section 4 (back-off models as automata).
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -109,3 +110,8 @@ class NgramModel:
             assert longer, "a state that no arc leads to"
             bounds.append(bounds[-1] + longer)
         return bounds
+
+    def num_ngrams(self) -> list[int]:
+        """Return how many n-grams of 1, 2, ... words there are."""
+        counts = [int(self.first[end] - self.first[begin]) for begin, end in itertools.pairwise(self.level_bounds())]
+        return counts + [0] * (self.order - len(counts))

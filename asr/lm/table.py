@@ -39,10 +39,15 @@ def num_children(table: NgramTable) -> NDArray[np.int64]:
     return np.bincount(table.parents[1:], minlength=table.ends[-1])
 
 
+def first_children(table: NgramTable) -> NDArray[np.int64]:
+    """Return (n-grams + 1,) where the n-grams that are one of the table's and one word more begin."""
+    return np.concatenate([[1], 1 + np.cumsum(num_children(table))])
+
+
 def longest_suffixes(table: NgramTable) -> NDArray[np.int32]:
     """Return (n-grams,) the longest n-gram in the table that each one ends with, itself left out."""
     suffixes = np.zeros(table.ends[-1], np.int32)
-    first = np.concatenate([[1], 1 + np.cumsum(num_children(table))])
+    first = first_children(table)
     for begin, end in itertools.pairwise(table.ends[1:]):
         _link(table.parents, table.words, first, suffixes, begin, end)
     return suffixes
@@ -65,6 +70,24 @@ def child_of(first: Any, words: Any, parent: Any, word: Any) -> Any:
         else:
             high = middle
     return low if low < end and words[low] == word else 0
+
+
+@njit(nogil=True, error_model="numpy")
+def log10_without_oldest(
+    first: Any, words: Any, suffixes: Any, log10_probs: Any, backoffs: Any, context: Any, word: Any
+) -> Any:
+    """Return log10 of the probability of a word after a context without its oldest word.
+
+    Args: first, words: as `child_of` takes them; suffixes, log10_probs, backoffs: (n-grams,); context: not empty.
+    """
+    total = 0.0
+    shorter = np.int64(suffixes[context])
+    found = child_of(first, words, shorter, word)
+    while found == 0:
+        total += backoffs[shorter]
+        shorter = np.int64(suffixes[shorter])
+        found = child_of(first, words, shorter, word)
+    return total + log10_probs[found]
 
 
 @compiled

@@ -1,6 +1,6 @@
 """A text to an n-gram model, with what a person should know about it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +32,12 @@ class Trained:
 
 
 def train_ngram(
-    text: str | Path, order: int = 3, *, cutoffs: Sequence[int] = (), vocabulary: str | Path | None = None
+    text: str | Path,
+    order: int = 3,
+    *,
+    cutoffs: Sequence[int] = (),
+    vocabulary: str | Path | None = None,
+    progress: Callable[[int, int | None], None] = lambda done, total: None,
 ) -> Trained:
     """Return an interpolated modified Kneser-Ney model of a text with one sentence a line.
 
@@ -41,12 +46,13 @@ def train_ngram(
         order: words in the longest n-grams, 1 to 5.
         cutoffs: counts up to which n-grams of 1, 2, ... words are left out; the last goes on for longer ones.
         vocabulary: a file of the words that the model shall have; those that the text lacks are as likely as <unk>.
+        progress: called with the number of sentences read.
     Raises: UsageError for settings that cannot be; DataError for a text without words, or one that cannot be read.
     """
     check_settings(order, cutoffs)
     allowed_words = _words_of(vocabulary) if vocabulary is not None else None
     table = WordTable()
-    ids = _encode(text, table)
+    ids = _encode(text, table, progress)
     num_of_text = len(table)
     allowed = None
     if allowed_words is not None:
@@ -78,8 +84,12 @@ def _spaced(numbers: Sequence[int]) -> str:
     return " ".join(map(str, numbers))
 
 
-def _encode(text: str | Path, table: WordTable) -> NDArray[np.int32]:
-    blocks = list(encoded_blocks(text, table, growing=True))
+def _encode(text: str | Path, table: WordTable, progress: Callable[[int, int | None], None]) -> NDArray[np.int32]:
+    blocks, done = [], 0
+    for block in encoded_blocks(text, table, growing=True):
+        blocks.append(block)
+        done += int(np.count_nonzero(block == START))
+        progress(done, None)
     ids = np.concatenate(blocks) if blocks else np.empty(0, np.int32)
     if len(table) == len(MARKS):
         raise DataError(f"{named(text)}: no words in it; give a text with one sentence a line")
@@ -101,8 +111,7 @@ def _allow(table: WordTable, words: set[str], text: str, vocabulary: str) -> NDA
     known = table.symbols()
     if words.isdisjoint(known):
         raise DataError(f"{vocabulary}: none of its {len(words)} words is in {text}; are both spelled alike?")
-    for word in sorted(words.difference(known)):
-        table.add(word)
+    table.add(sorted(words.difference(known)))
     return np.array([*[True] * len(MARKS), *(word in words for word in table.symbols()[len(MARKS) :])])
 
 

@@ -14,6 +14,7 @@ UNKNOWN, START, END = 0, 1, 2  # ids of what is no word of a text
 MARKS = ("<unk>", "<s>", "</s>")
 ABSENT = -1  # the word is not in the table
 _FIRST_WORDS, _FIRST_BYTES = 1 << 12, 1 << 16
+_NEWLINE = 10
 _OFFSET, _PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)  # FNV-1a, 64 bits
 
 
@@ -33,18 +34,17 @@ class WordTable:
     def __init__(self, words: Iterable[str] = ()) -> None:
         """Make a table of the three marks and `words`, which get ids in their order (a repeated one is ignored)."""
         self.arrays = _empty(_FIRST_WORDS, _FIRST_BYTES)
-        for word in (*MARKS, *words):
-            self.add(word)
+        self.add((*MARKS, *words))
 
     def __len__(self) -> int:
         return int(self.arrays.size[0])
 
-    def add(self, word: str) -> int:
-        """Return the id of `word`, put into the table if it is not there."""
-        text = np.frombuffer(word.encode(), dtype=np.uint8)
-        while (word_id := int(_add(text, self.arrays))) == ABSENT:
+    def add(self, words: Iterable[str]) -> None:
+        """Give the words that are not in the table the next ids, in their order; none holds a newline."""
+        text = np.frombuffer("".join(f"{word}\n" for word in words).encode(), np.uint8)
+        position = 0
+        while (position := int(_add(text, position, self.arrays))) < len(text):
             self.grow(len(text))
-        return word_id
 
     def grow(self, num_bytes: int = 0) -> None:
         """Make room for twice the words, and for at least `num_bytes` more of their letters."""
@@ -121,8 +121,16 @@ def find_or_add(text: Any, begin: Any, end: Any, table: WordArrays) -> Any:
 
 
 @compiled
-def _add(text: Any, table: WordArrays) -> Any:
-    return find_or_add(text, 0, len(text), table)
+def _add(text: Any, position: int, table: WordArrays) -> Any:
+    """Put lines of text from a position on into the table; return where it had no more room, or the end."""
+    while position < len(text):
+        end = position
+        while text[end] != _NEWLINE:
+            end += 1
+        if find_or_add(text, position, end, table) == ABSENT:
+            break
+        position = end + 1
+    return position
 
 
 @compiled

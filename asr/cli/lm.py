@@ -1,0 +1,157 @@
+"""`asr lm`: n-gram language models, from a text to a file and what it says of other texts."""
+
+import argparse
+import math
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asr.cli.outputs import refuse_overwriting
+from asr.errors import EXIT_DONE, UsageError
+
+if TYPE_CHECKING:
+    from asr.lm.ngram import NgramModel
+
+HELP = "train, judge and prune n-gram language models"
+SUBCOMMANDS = {
+    "train": "make a model of a text, one sentence a line (interpolated modified Kneser-Ney)",
+    "perplexity": "print how well a model foresees a text",
+    "info": "print what a file of a model holds",
+    "prune": "leave out the n-grams that matter least (Stolcke 1998)",
+}
+_FORMS = "ends in .arpa or .arpa.gz for ARPA; otherwise our own form, which loads at once"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the commands of `asr lm` and their arguments."""
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, text in SUBCOMMANDS.items():
+        _ARGUMENTS[name](commands.add_parser(name, help=text, description=text, allow_abbrev=False))
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("text", metavar="TEXT", help="plain or gzip; - is standard input")
+    parser.add_argument("--out", required=True, type=Path, metavar="LM", help=f"the file to write; {_FORMS}")
+    parser.add_argument("--order", type=int, default=3, metavar="N", help="words in the longest n-grams, 1 to 5 (3)")
+    parser.add_argument(
+        "--prune",
+        type=int,
+        nargs="+",
+        default=[],
+        metavar="COUNT",
+        help="leave out n-grams of 1, 2, ... words that occur so often or less, as 0 0 1; the last goes on",
+    )
+    parser.add_argument(
+        "--vocab", type=Path, metavar="FILE", help="the words that the model shall have (default: all of TEXT)"
+    )
+    parser.add_argument("--arpa", action="store_true", help="write ARPA whatever the name of --out")
+
+
+def _add_perplexity(parser: argparse.ArgumentParser) -> None:
+    _add_model(parser)
+    parser.add_argument("text", metavar="TEXT", help="one sentence a line, plain or gzip; - is standard input")
+
+
+def _add_prune(parser: argparse.ArgumentParser) -> None:
+    _add_model(parser)
+    parser.add_argument("--out", required=True, type=Path, metavar="LM", help=f"the file to write; {_FORMS}")
+    parser.add_argument(
+        "--threshold",
+        required=True,
+        type=float,
+        metavar="X",
+        help="n-grams go whose loss raises the perplexity by less than this share, such as 1e-8",
+    )
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, metavar="LM", help="a language model of ours, or ARPA, plain or gzip")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do the command that was named and return the exit code."""
+    _RUN[args.command](args)
+    return EXIT_DONE
+
+
+def _train(args: argparse.Namespace) -> None:
+    from asr.cli.progress import progress_bar
+    from asr.lm.files import save_ngram
+    from asr.lm.training import train_ngram
+
+    refuse_overwriting(args.out, filter(None, [args.text, args.vocab]))
+    with progress_bar("read", unit="sentences") as progress:
+        trained = train_ngram(args.text, args.order, cutoffs=args.prune, vocabulary=args.vocab, progress=progress)
+    for note in trained.notes:
+        print(f"asr lm train: {note}", file=sys.stderr)
+    save_ngram(args.out, trained.model, arpa=args.arpa)
+    print(f"{trained.num_sentences} sentences, {trained.num_words} words", file=sys.stderr)
+    print(_written(args.out, trained.model), file=sys.stderr)
+
+
+def _perplexity(args: argparse.Namespace) -> None:
+    from asr.lm.files import load_ngram
+    from asr.lm.perplexity import perplexity
+
+    found = perplexity(load_ngram(args.model), args.text)
+    share = found.num_unknown / max(found.num_words, 1)
+    print(f"perplexity with unknown words: {found.with_unknown:.4f}")
+    print(f"perplexity without unknown words: {found.without_unknown:.4f}")
+    print(f"unknown words: {found.num_unknown} of {found.num_words} ({100 * share:.2f} %)")
+    print(f"sentences: {found.num_sentences}")
+    print(f"log10 probability: {found.log10:.4f}")
+
+
+def _info(args: argparse.Namespace) -> None:
+    from asr.lm.binary import is_binary
+    from asr.lm.files import load_ngram
+
+    model = load_ngram(args.model)
+    print(f"file: {args.model}")
+    print(f"form: {'ours' if is_binary(args.model) else 'ARPA'}, {os.path.getsize(args.model)} bytes")
+    print(f"order: {model.order}")
+    for length, count in enumerate(model.num_ngrams(), 1):
+        print(f"{length}-grams: {count}")
+    print(f"contexts: {model.num_states}")
+    print(f"memory: {model.num_bytes} bytes of arrays")
+    print(f"bound to: {_bound_to(model.binding)}")
+
+
+def _bound_to(binding: Mapping[str, object] | None) -> str:
+    return "nothing" if binding is None else ", ".join(f"{key} {value}" for key, value in binding.items())
+
+
+def _prune(args: argparse.Namespace) -> None:
+    from asr.lm.files import load_ngram, save_ngram
+    from asr.lm.pruning import prune
+
+    if not 0 < args.threshold < math.inf:
+        raise UsageError(f"--threshold {args.threshold:g}: must be above 0, for example 1e-8")
+    refuse_overwriting(args.out, [args.model])
+    model = load_ngram(args.model)
+    pruned = prune(model, args.threshold)
+    save_ngram(args.out, pruned)
+    print(f"{sum(model.num_ngrams())} n-grams before", file=sys.stderr)
+    print(_written(args.out, pruned), file=sys.stderr)
+
+
+def _written(path: Path, model: "NgramModel") -> str:
+    counts = ", ".join(f"{count} {length}-grams" for length, count in enumerate(model.num_ngrams(), 1))
+    size = f", {path.stat().st_size / 1e6:.1f} MB" if path.is_file() else ""
+    return f"wrote {path}: {counts}{size}"
+
+
+_ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
+    "train": _add_train,
+    "perplexity": _add_perplexity,
+    "info": _add_model,
+    "prune": _add_prune,
+}
+_RUN: dict[str, Callable[[argparse.Namespace], None]] = {
+    "train": _train,
+    "perplexity": _perplexity,
+    "info": _info,
+    "prune": _prune,
+}
