@@ -67,6 +67,7 @@ class _Reader:
         self._blocks: Iterator[tuple[int, bytes]] = line_blocks(self.path)
         self._block, self._position = b"", 0
         self._line = 1  # number of the line at the position
+        self._returned: tuple[int, bytes] | None = None
 
     def sections(self) -> list[Section]:
         """Return all n-grams, a section for each length."""
@@ -95,11 +96,10 @@ class _Reader:
             )
         counts: list[int] = []
         while True:
-            position = self._position, self._line, self._block
             line, text = self._next_line()
             found = _COUNT.match(text)
             if not found:
-                self._position, self._line, self._block = position
+                self._returned = line, text
                 break
             counts.append(int(found[2]))
             if int(found[1]) != len(counts) or len(counts) > MAX_ORDER or counts[-1] > MAX_NGRAMS:
@@ -109,7 +109,10 @@ class _Reader:
         return counts
 
     def _next_line(self) -> tuple[int, bytes]:
-        """Return (number, text) of the next line that is not blank."""
+        """Return (number, text) of the next line that is not blank, the returned one first."""
+        if self._returned is not None:
+            returned, self._returned = self._returned, None
+            return returned
         while True:
             if self._position >= len(self._block) and not self._next_block():
                 raise DataError(f"{self.name}:{self._line}: the file ends before '\\end\\'; get it again")

@@ -6,6 +6,7 @@
 import json
 import mmap
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from asr.store import json_text, replacing
 MAGIC = b"asr-ngram\n"
 FORMAT_VERSION = 1
 MAX_HEADER_BYTES = 16 << 20
+LOWEST = -1e6  # no logarithm is lower
+_PART = 1 << 18  # values checked at a time
 _ALIGNMENT = 64  # bytes: of arrays in the file
 _SIZE_AT = len(MAGIC)  # where the length of the header stands, 6 bytes
 _HEADER_AT = 16
@@ -133,21 +136,34 @@ def _check_values(path: str | Path, model: NgramModel) -> None:
         model.first[0] == 0
         and model.first[-1] == arcs
         and (states == 1 or model.first[1] == words)
-        and bool((np.diff(model.first) >= 0).all())
         and bool((model.words[:words] == np.arange(words)).all())
-        and _within(model.words, 0, words)
-        and _within(model.nexts, 0, states)
-        and bool((model.links[1:] < np.arange(1, states)).all())
-        and _within(model.links, 0, states)
-        and bool((model.log10_probs <= 0).all())
-        and bool(np.isfinite(model.log10_probs).all() and np.isfinite(model.backoffs).all())
+        and model.links[0] == 0
+        and all(bool((np.diff(part) >= 0).all()) for _, part in _parts(model.first))
+        and all(_within(part, 0, words) for _, part in _parts(model.words))
+        and all(_within(part, 0, states) for _, part in _parts(model.nexts))
+        and all(part.min() >= 0 and _below_own_place(begin, part) for begin, part in _parts(model.links))
+        and all(_within(part, LOWEST, 0) for _, part in _parts(model.log10_probs))
+        and all(_within(part, LOWEST, -LOWEST) for _, part in _parts(model.backoffs))
     )
     if not good:
         raise _broken(path, "its arrays do not fit together")
 
 
-def _within(array: NDArray[Any], low: int, high: int) -> bool:
-    return bool(array.min() >= low and array.max() < high)
+def _parts(array: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Yield (where it begins, a part of the array that fits into a cache); the next begins with its last value."""
+    for begin in range(0, len(array), _PART):
+        yield begin, array[begin : begin + _PART + 1]
+
+
+def _within(array: NDArray[Any], low: float, high: float) -> bool:
+    """Return whether all values are low to high, and none is NaN; of whole numbers, below high."""
+    least, most = array.min(), array.max()
+    return bool(least >= low and (most <= high if array.dtype.kind == "f" else most < high))
+
+
+def _below_own_place(begin: int, links: NDArray[np.int32]) -> bool:
+    """Return whether each state but the empty one links to a smaller one."""
+    return bool((links[begin == 0 :] < np.arange(begin + (begin == 0), begin + len(links))).all())
 
 
 def _broken(path: str | Path, why: str) -> DataError:

@@ -76,10 +76,11 @@ def test_what_is_written_reads_back(tmp_path: Path, name: str, order: int) -> No
     scored_everywhere(model, b"".join(arpa_parts(model)).decode(), order)
 
 
-def test_a_file_in_blocks_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("block", [1, 5, 14, 45, 100])
+def test_a_file_in_blocks_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int) -> None:
     model = train_ngram(write_text(tmp_path / "text", random_text(2, 100)), 3).model
     write_arpa(tmp_path / "lm.arpa", model)
-    for name, value in (("asr.lm.reading.BLOCK_BYTES", 100), ("asr.lm.arpa._FIRST_ROWS", 1)):
+    for name, value in (("asr.lm.reading.BLOCK_BYTES", block), ("asr.lm.arpa._FIRST_ROWS", 1)):
         monkeypatch.setattr(name, value)
     same(read_arpa(tmp_path / "lm.arpa"), model, 1e-9)
 
