@@ -2,7 +2,7 @@
 
 Short recordings are batched by length; long ones go in windows with context on both sides.  What the model
 says of a window's context is thrown away, the kept parts are joined frame by frame and read as one sequence,
-so no word is doubled or lost at a border, and only two numbers a frame are kept.  A model that normalises
+so no word is doubled or lost at a border; for the best path only two numbers a frame are kept.  A model that normalises
 features over the utterance normalises windows over the whole recording, which is then read twice.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,7 +23,7 @@ from asr.audio.files import audio_info, open_blocks, read_audio
 from asr.audio.resample import Waveform, resample
 from asr.config import Config
 from asr.decoding.confidence import mean_confidence
-from asr.decoding.greedy import FramePath, best_paths, hypothesis_from_path, join_paths
+from asr.decoding.greedy import FramePath, GreedyReader, hypothesis_from_path
 from asr.decoding.hypothesis import Word
 from asr.errors import DataError, InputError, MachineError, UsageError, did_you_mean
 from asr.units import FrameGeometry, Seconds
@@ -57,6 +57,22 @@ class RecognizerConfig(Config):
         default=4.0, ge=0, description="heard and thrown away on each side of a window, seconds"
     )
     window_batch: int = Field(default=1, ge=1, description="windows computed at once; on CPU 1 is fast and smallest")
+
+
+class Reader(Protocol):
+    """Turns log-probs into a path: `GreedyReader`, or `SearchReader` with a language model and hotwords.
+
+    What it hears of a recording can be sliced by frames.
+    """
+
+    def hear(self, log_probs: "Tensor", lengths: "Tensor") -> Sequence[Any]:
+        """Return what is kept of log-probs (B, E, V), for each utterance."""
+
+    def join(self, parts: Sequence[Any]) -> Any:
+        """Return consecutive parts of one recording as one."""
+
+    def read(self, heard: Any) -> tuple[FramePath, float]:
+        """Return the path that is read, and its score."""
 
 
 class Recording(Protocol):
@@ -106,7 +122,7 @@ class Transcript:
     Attributes:
         words: with times in seconds from the start of what was transcribed, and confidence in [0, 1].
         duration: of the audio, in seconds.
-        score: natural log-probability of the best path.
+        score: natural log-probability of the best path, or what the search maximised.
         warnings: one line each; empty if nothing looks wrong.
     """
 
@@ -142,14 +158,23 @@ class _Window:
 class Recognizer:
     """A model that is ready to transcribe."""
 
-    def __init__(self, model: "AcousticModel", *, device: str = "cpu", config: RecognizerConfig | None = None) -> None:
+    def __init__(
+        self,
+        model: "AcousticModel",
+        *,
+        device: str = "cpu",
+        config: RecognizerConfig | None = None,
+        reader: Reader | None = None,
+    ) -> None:
         """Take over `model`: it is put into evaluation mode on `device`.
 
+        Args: reader: of the model's log-probs; without one the best path is read.
         Raises: UsageError for a device that torch does not know; MachineError for one that is not there.
         """
         self.device = _device(device)
         self.model = model.eval().to(self.device)
         self.config = config or RecognizerConfig()
+        self.reader = reader or GreedyReader()
 
     @staticmethod
     def load(model: str | Path, *, device: str = "cpu", config: RecognizerConfig | None = None) -> "Recognizer":
@@ -234,11 +259,11 @@ class Recognizer:
     ) -> Iterator[tuple[int, Transcript | InputError]]:
         good = [(index, audio) for index, audio in zip(batch, read, strict=True) if not isinstance(audio, InputError)]
         yield from ((index, audio) for index, audio in zip(batch, read, strict=True) if isinstance(audio, InputError))
-        paths = self._paths([audio for _, audio in good])
-        for (index, audio), path in zip(good, paths, strict=True):
+        heard = self._heard([audio for _, audio in good])
+        for (index, audio), item in zip(good, heard, strict=True):
             duration = len(audio) / self.model.sample_rate
             tracker.hear(duration)
-            yield index, self._transcript(path, duration)
+            yield index, self._transcript(item, duration)
 
     def _long_result(self, item: "_Measured", tracker: "_Tracker") -> Transcript | InputError:
         assert not isinstance(item.seconds, InputError)
@@ -267,9 +292,9 @@ class Recognizer:
             step = int(self.config.window_seconds * self.model.sample_rate) + 1
             pieces = [waveform[first : first + step] for first in range(0, len(waveform), step)]
             return self._transcribe_blocks(lambda: iter(pieces), hear)
-        (path,) = self._paths([waveform])
+        (heard,) = self._heard([waveform])
         hear(duration)
-        return self._transcript(path, duration)
+        return self._transcript(heard, duration)
 
     def _transcribe_blocks(
         self, open_again: Callable[[], Iterator[Waveform]], hear: Callable[[float], None]
@@ -277,25 +302,25 @@ class Recognizer:
         """Return the transcript of consecutive blocks; memory holds a few windows and two numbers a frame."""
         moments = self._moments(open_again()) if self.model.frontend.normalizer.kind == "utterance" else None
         counted = _Counted(open_again())
-        parts: list[FramePath] = []
+        parts: list[Any] = []
         seconds_heard = 0.0
         windows = _prefetched(_windows(counted, self.model.geometry, self.config))
         while batch := list(islice(windows, self.config.window_batch)):
-            paths = self._paths([window.waveform for window in batch], moments)
-            parts += [_kept(path, window) for path, window in zip(paths, batch, strict=True)]
+            heard = self._heard([window.waveform for window in batch], moments)
+            parts += [_kept(item, window) for item, window in zip(heard, batch, strict=True)]
             before, seconds_heard = seconds_heard, counted.num_samples / self.model.sample_rate
             hear(seconds_heard - before)
-        return self._transcript(join_paths(parts), counted.num_samples / self.model.sample_rate)
+        return self._transcript(self.reader.join(parts), counted.num_samples / self.model.sample_rate)
 
-    def _paths(self, waveforms: Sequence[Waveform], moments: "Moments | None" = None) -> list[FramePath]:
-        """Return the best path of each waveform, computed as one batch."""
+    def _heard(self, waveforms: Sequence[Waveform], moments: "Moments | None" = None) -> Sequence[Any]:
+        """Return what the reader keeps of each waveform, computed as one batch."""
         import torch
 
         if not waveforms:
             return []
         with torch.inference_mode():
             log_probs, frames = self.model(*self._batch(waveforms), moments)
-            return best_paths(log_probs, frames)
+            return self.reader.hear(log_probs, frames)
 
     def _moments(self, blocks: Iterator[Waveform]) -> "Moments | None":
         """Return the moments of a recording's features, but for the few frames across two blocks."""
@@ -318,10 +343,11 @@ class Recognizer:
             row[: len(waveform)] = waveform
         return torch.from_numpy(padded).to(self.device), torch.tensor(lengths, device=self.device)
 
-    def _transcript(self, path: FramePath, duration: Seconds) -> Transcript:
+    def _transcript(self, heard: Any, duration: Seconds) -> Transcript:
+        path, score = self.reader.read(heard)
         hypothesis = hypothesis_from_path(path, self.model.tokenizer, self.model.geometry, duration)
         warnings = self._domain_warnings(hypothesis.words)
-        return Transcript(hypothesis.text, hypothesis.words, duration, hypothesis.score, warnings)
+        return Transcript(hypothesis.text, hypothesis.words, duration, score, warnings)
 
     def _domain_warnings(self, words: Sequence[Word]) -> tuple[str, ...]:
         least = (self.model.notes.domain or {}).get("min_confidence")
@@ -438,11 +464,9 @@ def _windows(blocks: Iterable[Waveform], geometry: FrameGeometry, config: Recogn
         yield _Window(buffer, first - start, None)
 
 
-def _kept(path: FramePath, window: _Window) -> FramePath:
+def _kept(heard: Any, window: _Window) -> Any:
     end = None if window.keep is None else window.skip + window.keep
-    part = slice(window.skip, end)
-    # Copies, so that the frames thrown away are freed.
-    return FramePath(path.token_ids[part].copy(), path.log_probs[part].copy())
+    return heard[slice(window.skip, end)]
 
 
 def _prefetched(items: Iterable[Item]) -> Iterator[Item]:

@@ -36,6 +36,26 @@ class FramePath:
     token_ids: NDArray[np.int64]
     log_probs: NDArray[np.float32]
 
+    def __getitem__(self, frames: slice) -> "FramePath":
+        """Return a part; a copy, so that the frames around it are freed."""
+        return FramePath(self.token_ids[frames].copy(), self.log_probs[frames].copy())
+
+
+class GreedyReader:
+    """Reads the best path."""
+
+    def hear(self, log_probs: "Tensor", lengths: "Tensor") -> list[FramePath]:
+        """Return what is kept of log-probs (B, E, V), for each utterance.  Raises: as `best_paths`."""
+        return best_paths(log_probs, lengths)
+
+    def join(self, parts: Sequence[FramePath]) -> FramePath:
+        """Return consecutive parts of one recording as one."""
+        return join_paths(parts)
+
+    def read(self, path: FramePath) -> tuple[FramePath, float]:
+        """Return the path that is read of all that was heard, and its score: its natural log-probability."""
+        return path, float(path.log_probs.sum(dtype=np.float64))
+
 
 def best_paths(log_probs: "Tensor", lengths: "Tensor") -> list[FramePath]:
     """Return the most probable token of every frame, for each utterance.
@@ -48,7 +68,7 @@ def best_paths(log_probs: "Tensor", lengths: "Tensor") -> list[FramePath]:
     """
     import torch
 
-    _check_shapes(tuple(log_probs.shape), lengths)
+    check_shapes(tuple(log_probs.shape), lengths)
     log_probs, lengths = log_probs.detach(), lengths.to(log_probs.device)
     valid = torch.arange(log_probs.shape[1], device=log_probs.device) < lengths[:, None]
     best, token_ids = log_probs.max(dim=-1)
@@ -125,7 +145,8 @@ def hypotheses_from_greedy(
     ]
 
 
-def _check_shapes(shape: tuple[int, ...], lengths: "Tensor") -> None:
+def check_shapes(shape: tuple[int, ...], lengths: "Tensor") -> None:
+    """Raise UsageError unless the shapes are (B, E, V) and (B,), and the lengths counts of valid frames."""
     if len(shape) != 3 or tuple(lengths.shape) != shape[:1]:
         raise UsageError(f"log_probs {shape} and lengths {tuple(lengths.shape)}: expected (B, E, V) and (B,)")
     if lengths.is_floating_point() or lengths.dtype.is_complex:

@@ -1,0 +1,60 @@
+"""The search in the recogniser: the same answer whole, in windows and in a batch, with times and confidence."""
+
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from asr.decoding.beam import BeamConfig, BeamSearch
+from asr.decoding.scorer import fuse
+from asr.decoding.searching import SearchReader
+from asr.errors import UsageError
+from asr.recognizer import Recognizer, RecognizerConfig, Transcript
+from tests.tiny_model import babble, tiny_model, write_wav
+
+WINDOWED = RecognizerConfig(whole_seconds=1, window_seconds=4, context_seconds=4)
+
+
+def test_what_is_read_spells_the_best_answer() -> None:
+    log_probs = torch.randn(2, 60, 9, generator=torch.Generator().manual_seed(1)).mul(2).log_softmax(2)
+    reader = SearchReader(BeamConfig(beam=20))
+    heard = reader.hear(log_probs, torch.tensor([60, 41]))
+    assert [item.shape for item in heard] == [(60, 9), (41, 9)]
+    for item in heard:
+        search = BeamSearch(9, BeamConfig(beam=20))
+        search.accept(item)
+        (best,) = search.finish()
+        path, score = reader.read(item)
+        assert tuple(token for token, _ in groupby(path.token_ids.tolist()) if token) == best.token_ids
+        assert score == best.score
+        in_parts = reader.read(reader.join([item[:17], item[17:]]))
+        assert np.array_equal(in_parts[0].token_ids, path.token_ids)
+    with pytest.raises(UsageError, match="do not fit 60 encoder frames"):
+        reader.hear(log_probs, torch.tensor([60, 61]))
+
+
+def test_whole_windowed_and_in_a_batch_are_one(tmp_path: Path) -> None:
+    model = tiny_model()
+    reader = SearchReader(BeamConfig(beam=8), fuse(model.tokenizer, hotwords={"abc": 0.5}))
+    whole = Recognizer(model, reader=reader).transcribe(babble(9, seed=4), 16000)
+    assert len(whole.words) > 3
+    for word, following in zip(whole.words, [*whole.words[1:], None], strict=True):
+        assert 0 <= word.start <= word.end <= (following.start if following else whole.duration)
+        assert 0 <= word.confidence <= 1
+    windowed = Recognizer(model, reader=reader, config=WINDOWED).transcribe(babble(9, seed=4), 16000)
+    assert windowed.words == whole.words
+    files = [write_wav(tmp_path / f"{seconds}.wav", babble(seconds, seed=seconds)) for seconds in (2, 5, 3)]
+    recognizer = Recognizer(model, reader=reader)
+    for file, result in zip(files, recognizer.transcribe_files(files), strict=True):
+        assert isinstance(result, Transcript)
+        assert result.text == recognizer.transcribe(file).text
+
+
+def test_the_search_hears_other_words_than_the_best_path() -> None:
+    model = tiny_model()
+    plain = Recognizer(model).transcribe(babble(20, seed=4), 16000)
+    searched = Recognizer(model, reader=SearchReader()).transcribe(babble(20, seed=4), 16000)
+    assert searched.text != plain.text
+    assert searched.score > plain.score, "more alignments count"
