@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asr.cli import searching
 from asr.cli.notes import log_on_stderr
 from asr.cli.outputs import refuse_overwriting
 from asr.cli.progress import progress_bar
@@ -33,20 +34,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", required=True, type=Path, metavar="HYP.jsonl", help="hypotheses; HYP.receipt.json lies beside them"
     )
+    searching.add_arguments(parser)
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Recognise every utterance and write hypotheses and receipt; nothing is written if one cannot be read."""
     from asr.data.manifest import read_manifest
+    from asr.model import AcousticModel
     from asr.recognizer import Recognizer, resolve_model
 
     started = time.monotonic()
     utterances = read_manifest(args.manifest)
     if not utterances:
         raise DataError(f"{args.manifest}: holds no utterances; give a manifest with at least one")
-    refuse_overwriting(args.out, [args.manifest, resolve_model(args.model), *{item.audio for item in utterances}])
-    recognizer = Recognizer.load(args.model, device=args.device)
+    given = [args.manifest, resolve_model(args.model), *filter(None, (args.lm, args.hotwords))]
+    refuse_overwriting(args.out, [*given, *{item.audio for item in utterances}])
+    model = AcousticModel.load(resolve_model(args.model))
+    recognizer = Recognizer(model, device=args.device, reader=searching.reader_of(args, model.tokenizer))
     transcripts = _recognise(recognizer, utterances, args.manifest)
     rows = [
         {"id": utterance.id, **transcript.row()} for utterance, transcript in zip(utterances, transcripts, strict=True)
@@ -101,9 +106,10 @@ def _write_receipt(
         config={
             "model": recognizer.model.config.model_dump(mode="json"),
             "recognizer": recognizer.config.model_dump(mode="json"),
+            "beam": args.beam,
         },
         seed=None,
-        inputs=[args.manifest],
+        inputs=[args.manifest, *filter(None, (args.lm, args.hotwords))],
         result=result,
         utterances=len(transcripts),
         words=len(words),

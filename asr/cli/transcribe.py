@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asr.cli import archives
+from asr.cli import archives, searching
 from asr.cli.notes import log_on_stderr
 from asr.cli.progress import ProgressCallback, progress_bar
 from asr.errors import EXIT_DATA, EXIT_DONE, InputError, MachineError, UsageError, writing
@@ -83,6 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write DIR/NAME.FORMAT instead of printing; of an archive DIR/transcripts.jsonl, going on where a call"
         " was interrupted",
     )
+    searching.add_arguments(parser)
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
     parser.add_argument(
         "--ray",
@@ -96,6 +97,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Transcribe and return the exit code: 3 if a file could not be read."""
     if archives.is_one_archive(args):
+        if searching.wants_search(args):
+            raise UsageError("an archive is read without --lm, --hotwords and --beam; give files, or see asr decode")
         return archives.transcribe(args)
     args.format = args.format or "txt"
     channel = _channel(args.channels)
@@ -174,9 +177,11 @@ def _check_output(tasks: Sequence[Task], suffix: str, out: Path | None) -> None:
 
 
 def _transcribe(tasks: Sequence[Task], args: argparse.Namespace) -> int:
-    from asr.recognizer import AudioSource, Recognizer
+    from asr.model import AcousticModel
+    from asr.recognizer import AudioSource, Recognizer, resolve_model
 
-    recognizer = Recognizer.load(args.model, device=args.device)
+    model = AcousticModel.load(resolve_model(args.model))
+    recognizer = Recognizer(model, device=args.device, reader=searching.reader_of(args, model.tokenizer))
     sources = [AudioSource(task.path, channel=task.channel) for task in tasks]
     failed = 0
     with _progress(args.out) as progress:

@@ -13,9 +13,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from asr.nn import recurrent
 from asr import native
-from asr.nn.kernels import lstm_cell
+from asr.nn import recurrent
 from asr.nn.lstm import can_train, train_lstms
 from asr.nn.recurrent import BidirectionalLSTM
 from asr.nn.reversal import reversal_index

@@ -1,0 +1,94 @@
+"""asr decode and asr transcribe with a language model and hotwords."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from asr.cli.main import main
+from asr.cli.searching import read_hotwords
+from asr.errors import DataError
+from tests.tiny_model import babble, tiny_model, write_wav
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model, a recording, its manifest, a text of the model's letters and a language model of it."""
+    folder = tmp_path_factory.mktemp("search")
+    tiny_model().save(folder / "model.safetensors")
+    write_wav(folder / "a.wav", babble(6, seed=4))
+    row = {"id": "a", "audio": "a.wav", "duration": 6.0, "text": "abc"}
+    (folder / "m.jsonl").write_text(json.dumps(row) + "\n")
+    (folder / "text").write_text("gbd igb\ndig gbd igb\nbad dig\n" * 4)
+    (folder / "hotwords").write_text("gbd\t4\n\nbad\n")
+    assert main(["lm", "train", str(folder / "text"), "--order", "2", "--out", str(folder / "lm")]) == 0
+    return folder
+
+
+def transcribed(folder: Path, *options: str, capsys: pytest.CaptureFixture[str]) -> str:
+    capsys.readouterr()
+    arguments = ["transcribe", str(folder / "a.wav"), "--model", str(folder / "model.safetensors")]
+    assert main([*arguments, *options]) == 0
+    return capsys.readouterr().out
+
+
+def test_a_language_model_and_hotwords_change_what_is_heard(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plain = transcribed(folder, capsys=capsys)
+    beam = transcribed(folder, "--beam", "20", capsys=capsys)
+    lm = transcribed(folder, "--beam", "20", "--lm", str(folder / "lm"), capsys=capsys)
+    hotwords = transcribed(folder, "--beam", "20", "--hotwords", str(folder / "hotwords"), capsys=capsys)
+    assert len({plain, beam, lm, hotwords}) == 4
+    known = {"gbd", "igb", "dig", "bad"}
+    assert sum(word in known for word in lm.split()) > sum(word in known for word in beam.split())
+    assert hotwords.split().count("gbd") > beam.split().count("gbd")
+
+
+def test_decode_takes_them_and_names_them_in_the_receipt(folder: Path) -> None:
+    out = folder / "hyp.jsonl"
+    options = ["--lm", str(folder / "lm"), "--hotwords", str(folder / "hotwords"), "--beam", "20"]
+    arguments = [str(folder / "m.jsonl"), "--model", str(folder / "model.safetensors"), "--out", str(out)]
+    assert main(["decode", *arguments, *options]) == 0
+    row = json.loads(out.read_text())
+    assert row["text"] == " ".join(word["word"] for word in row["words"])
+    receipt = json.loads((folder / "hyp.receipt.json").read_text())
+    assert {Path(name).name for name in receipt["inputs"]} == {"m.jsonl", "lm", "hotwords", "model.safetensors"}
+    assert receipt["config"]["beam"] == 20
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--beam", "0"], 2, "--beam 0: give a number of prefixes from 1 to 65536"),
+        (["--lm", "none.arpa"], 3, "none.arpa"),
+        (["--hotwords", "none"], 3, "none: cannot read the hotwords: No such file or directory; check --hotwords"),
+    ],
+)
+def test_what_cannot_be_is_one_line(
+    folder: Path, capsys: pytest.CaptureFixture[str], options: list[str], code: int, message: str
+) -> None:
+    arguments = ["transcribe", str(folder / "a.wav"), "--model", str(folder / "model.safetensors")]
+    assert main([*arguments, *options]) == code
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"abc\tmuch\n", ":1: 'much' is no weight; write PHRASE, a tab, and a number"),
+        (b"abc\nbad\tnan\n", ":2: a weight of nan is not from -100 to 100"),
+        (b"\n \n", "holds no hotwords; write a phrase a line"),
+        (b"ab\xff", "not UTF-8 at byte 3; save it as UTF-8"),
+    ],
+)
+def test_hotwords_that_cannot_be_used_are_told(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "hotwords").write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        read_hotwords(tmp_path / "hotwords")
+    assert message in str(caught.value)
+
+
+def test_an_archive_is_not_searched(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["transcribe", str(folder / "m.jsonl"), "--beam", "5", "--out", str(folder / "out")]) == 2
+    assert "an archive is read without --lm, --hotwords and --beam" in capsys.readouterr().err
