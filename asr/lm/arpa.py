@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from asr.errors import DataError
 from asr.lm.arpa_table import Section, build_table
+from asr.lm.automaton import automaton
 from asr.lm.ngram import LOWEST_LOG10, NgramModel
 from asr.lm.reading import line_blocks, named
-from asr.lm.table import MAX_NGRAMS, automaton
+from asr.lm.table import MAX_NGRAMS
 from asr.lm.words import ABSENT, MARKS, WordTable, find_or_add, find_word, hash_of
 from asr.native import compiled
 
@@ -135,7 +136,8 @@ class _Reader:
             at[_POSITION] = self._position
             before = at[_ROWS]
             text = np.frombuffer(self._block, np.uint8)
-            status = _parse(text, section.rows, section.probs, section.backoffs, at, self.table.arrays, last)
+            room = section.rows, section.probs, section.backoffs
+            status = _parse(text, room, at, self.table.arrays, last)
             self._position, self._line = int(at[_POSITION]), self._line + int(at[_ROWS] - before)
             if status == _OTHER or (status == _USED_UP and not self._next_block()):
                 break
@@ -192,7 +194,7 @@ def _room(count: int, length: int) -> tuple[NDArray[np.int32], NDArray[np.float3
 
 
 @compiled
-def _parse(text: Any, rows: Any, probs: Any, backoffs: Any, at: Any, table: Any, last: bool) -> int:
+def _parse(text: Any, room: Any, at: Any, table: Any, last: bool) -> int:
     """Fill the arrays from lines of n-grams, return how that ended; `at` is the progress, with which a call goes on.
 
     A missing back-off weight is NaN.
@@ -204,10 +206,10 @@ def _parse(text: Any, rows: Any, probs: Any, backoffs: Any, at: Any, table: Any,
         if text[begin] == 10 or text[begin] == 92:  # a blank line, a backslash
             status = 1
             break
-        if filled == len(rows):
+        if filled == len(room[0]):
             status = 2
             break
-        end, status = _parse_line(text, begin, rows[filled], probs, backoffs, filled, table, last)
+        end, status = _parse_line(text, begin, room, filled, table, last)
         if status != 0:
             break
         position, filled = end, filled + 1
@@ -216,8 +218,10 @@ def _parse(text: Any, rows: Any, probs: Any, backoffs: Any, at: Any, table: Any,
 
 
 @njit(nogil=True, error_model="numpy")
-def _parse_line(text: Any, begin: Any, row: Any, probs: Any, backoffs: Any, k: int, table: Any, last: bool) -> Any:
-    """Return (where the next line begins, 0 or what is wrong)."""
+def _parse_line(text: Any, begin: Any, room: Any, k: Any, table: Any, last: bool) -> Any:
+    """Return (where the next line begins, 0 or what is wrong); fill row k."""
+    rows, probs, backoffs = room
+    row = rows[k]
     end = _field_end(text, begin)
     prob, good = _number(text, begin, end)
     if not good:

@@ -9,15 +9,8 @@ from numpy.typing import NDArray
 
 from asr.errors import DataError
 from asr.lm.sorting import sort_keys
-from asr.lm.table import (
-    NgramTable,
-    check_number,
-    child_of,
-    first_children,
-    log10_without_oldest,
-    longest_suffixes,
-    num_children,
-)
+from asr.lm.table import NgramTable, check_number, num_children
+from asr.lm.trie import Trie, child_of, log10_without_oldest, trie_of
 from asr.native import compiled
 
 
@@ -59,8 +52,7 @@ def build_table(name: str, sections: Sequence[Section], symbols: tuple[str, ...]
             before.backoffs = np.concatenate([before.backoffs, np.zeros_like(blank)])
     _settle_backoffs(name, table, np.concatenate(lines), symbols)
     if np.isnan(table.log10_probs).any():
-        arrays = (table.log10_probs, table.backoffs, table.parents)
-        _fill_probs(first_children(table), table.words, longest_suffixes(table), *arrays)
+        _fill_probs(trie_of(table))
     return table
 
 
@@ -73,7 +65,7 @@ def _with_section(
     name: str, table: NgramTable, section: Section, symbols: tuple[str, ...], lines: list[NDArray[np.int64]]
 ) -> NgramTable:
     """Return the table with the n-grams that are a word longer than its longest."""
-    parents = _find(first_children(table), table.words, section.rows)
+    parents = _find(trie_of(table, linked=False), section.rows)
     if (parents < 0).any():
         raise _MissingContextsError(np.unique(section.rows[parents < 0, :-1], axis=0))
     check_number(table.ends[-1] + len(parents), name)
@@ -96,13 +88,13 @@ def _with_section(
 
 
 @compiled
-def _find(first: Any, words: Any, rows: Any) -> Any:
+def _find(trie: Trie, rows: Any) -> Any:
     """Return the number of each row without its last word, -1 where the table has no such n-gram."""
     parents = np.empty(len(rows), np.int32)
     for k in range(len(rows)):
         ngram: Any = np.int64(0)
         for place in range(rows.shape[1] - 1):
-            ngram = np.int64(child_of(first, words, ngram, np.int64(rows[k, place])))
+            ngram = np.int64(child_of(trie, ngram, np.int64(rows[k, place])))
             if ngram == 0:
                 ngram = -1
                 break
@@ -133,10 +125,10 @@ def _text(table: NgramTable, ngram: int, symbols: tuple[str, ...]) -> str:
 
 
 @compiled
-def _fill_probs(first: Any, words: Any, suffixes: Any, probs: Any, backoffs: Any, parents: Any) -> None:
+def _fill_probs(trie: Trie) -> None:
     """Give n-grams without a probability that which backing off gives them."""
-    for ngram in range(1, len(words)):
-        if np.isnan(probs[ngram]):
-            context = parents[ngram]
-            lower = log10_without_oldest(first, words, suffixes, probs, backoffs, context, np.int64(words[ngram]))
-            probs[ngram] = backoffs[context] + lower
+    for ngram in range(1, len(trie.words)):
+        if np.isnan(trie.log10_probs[ngram]):
+            context = trie.parents[ngram]
+            lower = log10_without_oldest(trie, context, np.int64(trie.words[ngram]))
+            trie.log10_probs[ngram] = trie.backoffs[context] + lower

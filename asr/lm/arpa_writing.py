@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from asr.lm.automaton import table_of
 from asr.lm.ngram import NgramModel
-from asr.lm.table import NgramTable, table_of
+from asr.lm.table import NgramTable
 from asr.lm.words import WordTable
 from asr.native import compiled
 from asr.store import replacing
@@ -54,18 +55,20 @@ def _roomy(out: Any, line_bytes: int) -> Any:
 
 def _section(table: NgramTable, length: int, words: Any, row: Any, out: Any) -> Iterator[bytes]:
     ngram, end = table.ends[length - 1], table.ends[length]
-    arrays = (table.parents, table.words, table.log10_probs, table.backoffs)
+    arrays = table.parents, table.words, table.log10_probs, table.backoffs
     while ngram < end:
-        ngram, filled = _write(*arrays, ngram, end, words, row, length < table.order, out)
+        ngram, filled = _write(arrays, (ngram, end), words, row, length < table.order, out)
         yield out[:filled].tobytes()
 
 
 @compiled
-def _write(
-    parents: Any, last_words: Any, probs: Any, backoffs: Any, ngram: int, end: int, words: Any, row: Any,
-    weighted: bool, out: Any,
-) -> tuple[int, int]:  # fmt: skip
-    """Write lines until the buffer is full; return (the first n-gram that is not in it, bytes used)."""
+def _write(arrays: Any, span: Any, words: Any, row: Any, weighted: bool, out: Any) -> Any:
+    """Write lines until the buffer is full; return (the first n-gram that is not in it, bytes used).
+
+    Args: arrays: parents, last words, probabilities and weights of the table; span: the n-grams; row: room for one.
+    """
+    parents, last_words, probs, backoffs = arrays
+    ngram, end = span
     filled = 0
     while ngram < end:
         line = ngram

@@ -10,16 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from asr.lm.automaton import automaton, table_of
 from asr.lm.ngram import NgramModel
-from asr.lm.table import (
-    NgramTable,
-    automaton,
-    first_children,
-    log10_without_oldest,
-    longest_suffixes,
-    num_children,
-    table_of,
-)
+from asr.lm.table import NgramTable, num_children
+from asr.lm.trie import Trie, log10_without_oldest, trie_of
 from asr.lm.words import END, START
 from asr.native import compiled
 
@@ -36,8 +30,7 @@ def prune(model: NgramModel, threshold: float) -> NgramModel:
     """
     assert threshold > 0
     table = table_of(model)
-    suffixes = longest_suffixes(table)
-    lower = _lower_log10(table, suffixes, slice(table.ends[1], table.ends[-1]))
+    lower = _lower_log10(trie_of(table), slice(table.ends[1], table.ends[-1]))
     history = _history_log10(table)
     keep = np.ones(table.ends[-1], np.bool_)
     continued = np.zeros(table.ends[-1], np.bool_)  # by an n-gram that is kept
@@ -46,28 +39,25 @@ def prune(model: NgramModel, threshold: float) -> NgramModel:
         growth = _perplexity_growth(table, here, lower, history)
         keep[here] = continued[here] | ~(growth < threshold)
         continued[table.parents[here][keep[here]]] = True
-    pruned = _renormalised(_part(table, keep))
-    return replace(automaton(model.symbols, pruned), binding=model.binding)
+    pruned = _part(table, keep)
+    suffixes = _renormalise(pruned)
+    return replace(automaton(model.symbols, pruned, suffixes), binding=model.binding)
 
 
-def _lower_log10(table: NgramTable, suffixes: NDArray[np.int32], here: slice) -> Reals:
+def _lower_log10(trie: Trie, here: slice) -> Reals:
     """Return (n-grams,) log10 of the probability of each last word after the context without its oldest word.
 
     Only those `here`, of two words or more; 0 elsewhere.
     """
-    out = np.zeros(table.ends[-1])
-    arrays = (first_children(table), table.words, suffixes, table.log10_probs, table.backoffs, table.parents)
-    _fill_lower(*arrays, here.start, here.stop, out)
+    out = np.zeros(len(trie.words))
+    _fill_lower(trie, here.start, here.stop, out)
     return out
 
 
 @compiled
-def _fill_lower(
-    first: Any, words: Any, suffixes: Any, probs: Any, backoffs: Any, parents: Any, begin: int, end: int, out: Any
-) -> None:
+def _fill_lower(trie: Trie, begin: int, end: int, out: Any) -> None:
     for ngram in range(begin, end):
-        word = np.int64(words[ngram])
-        out[ngram] = log10_without_oldest(first, words, suffixes, probs, backoffs, parents[ngram], word)
+        out[ngram] = log10_without_oldest(trie, trie.parents[ngram], np.int64(trie.words[ngram]))
 
 
 def _history_log10(table: NgramTable) -> Reals:
@@ -111,17 +101,16 @@ def _part(table: NgramTable, keep: NDArray[np.bool_]) -> NgramTable:
     return NgramTable(ends, parents, table.words[keep], table.log10_probs[keep], table.backoffs[keep])
 
 
-def _renormalised(table: NgramTable) -> NgramTable:
-    """Return the table with back-off weights that make the probabilities after each context sum to 1."""
-    suffixes = longest_suffixes(table)
-    backoffs = np.where(num_children(table) > 0, table.backoffs, np.float32(0))
-    table = replace(table, backoffs=backoffs)
+def _renormalise(table: NgramTable) -> NDArray[np.int32]:
+    """Make the probabilities after each context sum to 1 by its back-off weight; return the longest suffixes."""
+    trie = trie_of(table)
+    table.backoffs[num_children(table) == 0] = 0
     for length in range(2, table.order + 1):  # weights of shorter contexts are settled before they are used
         here = slice(table.ends[length - 1], table.ends[length])
-        lower = _lower_log10(table, suffixes, here)
         mass = 1 - _sums(table, here, table.log10_probs)
-        lower_mass = 1 - _sums(table, here, lower)
-        contexts = np.unique(table.parents[here])
-        contexts = contexts[(mass[contexts] > _LEAST_MASS) & (lower_mass[contexts] > _LEAST_MASS)]
-        backoffs[contexts] = np.log10(mass[contexts] / lower_mass[contexts])
-    return table
+        lower_mass = 1 - _sums(table, here, _lower_log10(trie, here))
+        is_context = np.zeros(len(mass), np.bool_)
+        is_context[table.parents[here]] = True
+        contexts = np.flatnonzero(is_context & (mass > _LEAST_MASS) & (lower_mass > _LEAST_MASS))
+        table.backoffs[contexts] = np.log10(mass[contexts] / lower_mass[contexts])
+    return trie.suffixes

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr.errors import DataError, UsageError
+from asr.lm.automaton import automaton
 from asr.lm.counting import count_ngrams, encoded_blocks
 from asr.lm.kneser_ney import FALLBACK, Estimate, kneser_ney
 from asr.lm.ngram import NgramModel
 from asr.lm.reading import line_blocks, named
-from asr.lm.table import automaton
 from asr.lm.words import END, MARKS, START, WordTable
 
 MAX_ORDER = 5
@@ -97,7 +97,7 @@ def _encode(text: str | Path, table: WordTable, progress: Callable[[int, int | N
 
 
 def _words_of(path: str | Path) -> set[str]:
-    words = {word for _, block in line_blocks(path) for word in block.decode().split()}
+    words = {word.decode() for _, block in line_blocks(path) for word in block.split()}
     words.difference_update(MARKS)
     if not words:
         raise DataError(
