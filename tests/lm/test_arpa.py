@@ -195,6 +195,22 @@ def test_every_cut_of_a_file_is_refused(tmp_path: Path) -> None:
             read_arpa(tmp_path / "lm")
 
 
+def test_changed_bytes_are_refused_or_make_a_model(tmp_path: Path) -> None:
+    generator = random.Random(1)
+    messages = []
+    for _ in range(500):
+        content = bytearray(GOOD.encode())
+        place = generator.randrange(len(content))
+        content[place : place + generator.randint(0, 3)] = bytes(generator.choices(b"019-+.eE\t \nab<\\\xff", k=2))
+        (tmp_path / "lm").write_bytes(content)
+        try:
+            assert read_arpa(tmp_path / "lm").sentence_log10(["a", "b", "c", "strange"]) < 10
+        except DataError as error:
+            messages.append(str(error))
+    assert 250 < len(messages) < 500
+    assert not any("\n" in message for message in messages)
+
+
 def test_scores_are_those_of_kenlm(tmp_path: Path) -> None:
     kenlm = pytest.importorskip("kenlm")
     model = train_ngram(write_text(tmp_path / "text", random_text(3, 200)), 4).model
