@@ -14,10 +14,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from asr.lm.lookup import step
+from asr.lm.words import END, UNKNOWN
 from asr.native import compiled
 
 WORDS, TOKENS, NO_MODEL = 1, 2, 0  # what the language model's units are
-UNKNOWN_WORD, SENTENCE_END = 0, 2  # ids of the n-gram model
 SPACE, STRANGE = 0, -1  # characters of a trie: of hotwords the space; one that no trie holds
 DEAD = -1  # state of a trie that nothing in it continues
 LN_10 = float(np.log(10.0))
@@ -53,7 +54,7 @@ class Trie(NamedTuple):
 
 
 class Arcs(NamedTuple):
-    """An n-gram model as `asr.lm.ngram` keeps it."""
+    """An n-gram model as `NgramModel` keeps it."""
 
     first: NDArray[np.int64]
     words: NDArray[np.int32]
@@ -130,29 +131,12 @@ def _child(trie: Any, node: int, character: int) -> int:
 
 
 @njit
-def _ask(arcs: Any, state: int, word: int) -> Any:
-    """Return (log10 probability, state after it) of a word: the longest n-gram there is, and back-offs before it."""
-    backoff = 0.0
-    while state != 0:
-        low, high = arcs.first[state], arcs.first[state + 1]
-        end = high
-        while low < high:
-            middle = (low + high) // 2
-            if arcs.words[middle] < word:
-                low = middle + 1
-            else:
-                high = middle
-        if low < end and arcs.words[low] == word:
-            return backoff + arcs.log10_probs[low], arcs.nexts[low]
-        backoff += arcs.backoffs[state]
-        state = arcs.links[state]
-    return backoff + arcs.log10_probs[word], arcs.nexts[word]
-
-
-@njit
 def _say(fusion: Any, states: Any, added: Any, word: int) -> None:
     """Add the language model's score of a word or token."""
-    log10, states[MODEL] = _ask(fusion.arcs, states[MODEL], word)
+    arcs = fusion.arcs
+    log10, states[MODEL] = step(
+        arcs.first, arcs.words, arcs.log10_probs, arcs.nexts, arcs.backoffs, arcs.links, states[MODEL], word
+    )
     added[CERTAIN] += fusion.weight * log10
     added[MODEL_LOG] += LN_10 * log10
 
@@ -167,7 +151,7 @@ def _end_word(fusion: Any, states: Any, added: Any) -> None:
         node = states[TRIE]
         word = fusion.vocabulary.ends[node] if node != DEAD else -1
         if word < 0:
-            word = UNKNOWN_WORD
+            word = UNKNOWN
             added[CERTAIN] += fusion.unknown
         _say(fusion, states, added, word)
     node = states[HOTWORD]
@@ -208,7 +192,7 @@ def _look_ahead(fusion: Any, states: Any) -> float:
     if fusion.units != WORDS or states[LENGTH] == 0:
         return 0.0
     if states[TRIE] == DEAD:
-        return float(fusion.weight * fusion.arcs.log10_probs[UNKNOWN_WORD] + fusion.unknown)
+        return float(fusion.weight * fusion.arcs.log10_probs[UNKNOWN] + fusion.unknown)
     return float(fusion.weight * fusion.vocabulary.values[states[TRIE]])
 
 
@@ -239,7 +223,7 @@ def _finish(fusion: Any, all_states: Any, all_added: Any) -> None:
         states, added = all_states[place], all_added[place]
         _end_word(fusion, states, added)
         if fusion.units != NO_MODEL:
-            _say(fusion, states, added, SENTENCE_END)
+            _say(fusion, states, added, END)
         added[CERTAIN] -= added[PENDING]
         added[PENDING] = 0.0
         added[ALL] = added[CERTAIN]

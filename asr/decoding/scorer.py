@@ -10,7 +10,6 @@ from asr.config import Config
 from asr.decoding.fusion import (
     LN_10,
     NO_MODEL,
-    SENTENCE_END,
     STRANGE,
     TOKENS,
     WORDS,
@@ -22,13 +21,12 @@ from asr.decoding.fusion import (
 )
 from asr.decoding.trie import build_trie
 from asr.errors import DataError
+from asr.lm.words import MARKS
 from asr.text.tokenizer import BLANK, SPACE
 
 if TYPE_CHECKING:
     from asr.lm.ngram import NgramModel
     from asr.text.tokenizer import Tokenizer
-
-_MARKS = SENTENCE_END + 1  # <unk>, <s> and </s> are spelled by nothing
 
 
 class FusionConfig(Config):
@@ -98,14 +96,14 @@ def _units(tokenizer: "Tokenizer", model: "NgramModel") -> tuple[int, np.ndarray
     found = np.array([ids.get(symbol, 0) for symbol in tokenizer.symbols], np.int32)
     if (found[1:] > 0).all():
         return TOKENS, found
-    return (WORDS if len(model.symbols) > _MARKS else NO_MODEL), np.zeros_like(found)
+    return (WORDS if len(model.symbols) > len(MARKS) else NO_MODEL), np.zeros_like(found)
 
 
 def _vocabulary(tokenizer: "Tokenizer", model: "NgramModel") -> Trie:
-    words = ["" if number < _MARKS else symbol for number, symbol in enumerate(model.symbols)]
+    words = ["" if number < len(MARKS) else symbol for number, symbol in enumerate(model.symbols)]  # marks are silent
     known = set("".join(tokenizer.symbols[1:]))
     if not any(word and set(word) <= known for word in words):
-        shown = ", ".join(repr(word) for word in words[_MARKS : _MARKS + 3])
+        shown = ", ".join(repr(word) for word in words[len(MARKS) : len(MARKS) + 3])
         raise DataError(
             f"the language model's words ({shown}, ...) cannot be spelled in the tokens of the model; train it on texts"
             " normalised as the model's are: asr lm train --model"

@@ -1,0 +1,119 @@
+"""Language models in the search: scores equal those of the whole sentence, computed apart."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from asr.decoding.beam import BeamConfig, BeamSearch
+from asr.decoding.scorer import FusionConfig, fuse
+from asr.errors import DataError
+from asr.lm.ngram import NgramModel
+from asr.lm.training import train_ngram
+from asr.text.normalize import Normalizer, NormalizerConfig
+from asr.text.tokenizer import Tokenizer, train_sentencepiece
+from tests.decoding.test_beam import EVERYTHING, all_alignments, random_log_probs
+
+CONFIG = FusionConfig(weight=0.7, bonus=0.4, unknown=-3.0)
+LN_10 = float(np.log(10))
+
+
+def characters(letters: str) -> Tokenizer:
+    return Tokenizer.from_state({"kind": "char", "normalizer": {}, "symbols": ["<blank>", *letters]})
+
+
+def model_of(folder: Path, text: str, order: int = 2) -> NgramModel:
+    (folder / "text").write_text(text)
+    return train_ngram(folder / "text", order).model
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_words_are_scored_as_the_model_scores_the_sentence(tmp_path: Path, seed: int) -> None:
+    tokenizer = characters("▁ab")
+    model = model_of(tmp_path, "a b a\nab a\na a b\nba ab b\n", 3)
+    log_probs = random_log_probs(6, 4, seed)
+    search = BeamSearch(4, EVERYTHING, fuse(tokenizer, model, CONFIG))
+    search.accept(log_probs)
+    acoustic = all_alignments(log_probs)
+    found = search.finish(10**6)
+    assert {prefix.token_ids for prefix in found} == acoustic.keys()
+    for prefix in found:
+        words = tokenizer.decode(prefix.token_ids).split()
+        log10 = model.sentence_log10(words)
+        strange = sum(word not in model.symbols for word in words)
+        added = CONFIG.weight * LN_10 * log10 + CONFIG.bonus * len(words) + CONFIG.unknown * strange
+        assert prefix.acoustic_score == pytest.approx(acoustic[prefix.token_ids], abs=1e-5)
+        assert prefix.lm_score == pytest.approx(LN_10 * log10, abs=1e-4)
+        assert prefix.score == pytest.approx(prefix.acoustic_score + added, abs=1e-4)
+
+
+def test_tokens_are_scored_where_they_are_the_model_s_words(tmp_path: Path) -> None:
+    tokenizer = characters("▁ab")
+    model = model_of(tmp_path, "a b ▁ a\na ▁ b a\nb b\n")
+    log_probs = random_log_probs(5, 4, 1)
+    search = BeamSearch(4, EVERYTHING, fuse(tokenizer, model, CONFIG))
+    search.accept(log_probs)
+    found = search.finish(10**6)
+    assert len(found) == len(all_alignments(log_probs))
+    for prefix in found:
+        expected = LN_10 * model.sentence_log10([tokenizer.symbols[token] for token in prefix.token_ids])
+        assert prefix.lm_score == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_model_finds_the_word_that_it_knows(tmp_path: Path) -> None:
+    tokenizer = characters("▁abcdefghij")
+    logits = np.random.default_rng(0).normal(size=(14, 12))
+    for place, token in enumerate(tokenizer.encode("cab bed")):
+        logits[2 * place, token] = logits[2 * place + 1, 0] = 9
+    logits[4, tokenizer.encode("d")] = 8.5  # cad, nearly
+    log_probs = (logits - np.log(np.exp(logits).sum(1, keepdims=True))).astype(np.float32)
+
+    def heard(text: str) -> str:
+        model = model_of(tmp_path, text)
+        search = BeamSearch(12, BeamConfig(), fuse(tokenizer, model, CONFIG))
+        search.accept(log_probs)
+        return tokenizer.decode(search.finish()[0].token_ids)
+
+    assert heard("cab bed\nhead\n") == "cab bed"
+    assert heard("cad bed\nhead\n") == "cad bed"
+    assert heard("bed\nhead\n") == "cab bed", "words that it does not know are heard too"
+
+
+def test_pieces_of_words_are_scored_as_words(tmp_path: Path) -> None:
+    texts = ["abba cab", "cab abba bad", "bad cab", "abba"] * 20
+    tokenizer = train_sentencepiece(texts, Normalizer(NormalizerConfig()), size=12, model="bpe")
+    model = model_of(tmp_path, "\n".join(texts))
+    log_probs = random_log_probs(4, tokenizer.size, 2)
+    search = BeamSearch(tokenizer.size, EVERYTHING, fuse(tokenizer, model, CONFIG))
+    search.accept(log_probs)
+    found = search.finish(3000)
+    assert any(word in model.symbols for prefix in found for word in tokenizer.decode(prefix.token_ids).split())
+    for prefix in found:
+        pieces = "".join(tokenizer.symbols[token] for token in prefix.token_ids).replace("▁", " ").split()
+        assert prefix.lm_score == pytest.approx(LN_10 * model.sentence_log10(pieces), abs=1e-4)
+
+
+def test_a_model_of_other_letters_is_refused(tmp_path: Path) -> None:
+    model = model_of(tmp_path, "ÄÖ Ü\n")
+    with pytest.raises(DataError, match=r"words \('ÄÖ', 'Ü', \.\.\.\) cannot be spelled in the tokens of the model"):
+        fuse(characters("▁ab"), model)
+
+
+def test_the_look_ahead_is_taken_back_when_the_word_ends(tmp_path: Path) -> None:
+    tokenizer = characters("▁ab")
+    model = model_of(tmp_path, "ab\nab a\n")
+    fusion = fuse(tokenizer, model, CONFIG)
+    rows = [np.log(np.full(4, 0.01) + 0.96 * (np.arange(4) == token)) for token in (2, 3, 1, 2)]
+    log_probs = np.array(rows, np.float32)
+    scores = []
+    for frames in range(1, 5):
+        search = BeamSearch(4, EVERYTHING, fusion)
+        search.accept(log_probs[:frames])
+        scores.append({prefix.token_ids: prefix.score for prefix in search.finish(10**6)})
+    for frames, found in enumerate(scores, 1):
+        ids = (2, 3, 1, 2)[:frames]
+        words = tokenizer.decode(ids).split()
+        strange = sum(word not in model.symbols for word in words)
+        expected = CONFIG.weight * LN_10 * model.sentence_log10(words) + 0.4 * len(words) - 3.0 * strange
+        acoustic = all_alignments(log_probs[:frames])[ids]
+        assert found[ids] == pytest.approx(acoustic + expected, abs=1e-4)
