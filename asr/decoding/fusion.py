@@ -111,6 +111,8 @@ def plain(num_tokens: int) -> Fusion:
         np.zeros(1, np.float32),
         np.zeros(1, np.int32),
     )
+    for array in arcs:
+        array.setflags(write=False)  # as those of a model are: the search is compiled once for both
     words = np.zeros(num_tokens, np.int32)
     return Fusion(spelling, NO_MODEL, no_trie(), arcs, words, 0.0, 0.0, 0.0, 0, no_trie(), 0.0)
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 
@@ -117,3 +118,9 @@ def test_the_look_ahead_is_taken_back_when_the_word_ends(tmp_path: Path) -> None
         expected = CONFIG.weight * LN_10 * model.sentence_log10(words) + 0.4 * len(words) - 3.0 * strange
         acoustic = all_alignments(log_probs[:frames])[ids]
         assert found[ids] == pytest.approx(acoustic + expected, abs=1e-4)
+
+
+def test_the_search_is_compiled_once_with_a_model_and_without(tmp_path: Path) -> None:
+    tokenizer = characters("▁ab")
+    kinds = [numba.typeof(fuse(tokenizer, model)) for model in (None, model_of(tmp_path, "a b\n"))]
+    assert kinds[0] == kinds[1] == numba.typeof(fuse(tokenizer, hotwords={"ab": 1}))
