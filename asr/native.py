@@ -1,9 +1,13 @@
 """Functions compiled by numba, the machine code kept on disk, so that no compiler is ever needed."""
 
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from numba import njit
+
+_ROOMS = ("decoding", "lm", "nn/kernels")  # whose compiled functions call each other
 
 
 def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
@@ -15,7 +19,7 @@ def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]
     """
     options = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}, **options}
     try:
-        kept = njit(cache=True, **options)(function)
+        kept = _keeping(function, options)
     except RuntimeError:  # neither this folder nor the home can be written to
         kept = njit(**options)(function)
 
@@ -28,3 +32,23 @@ def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]
             return kept(*arguments)
 
     return run
+
+
+def _keeping(function: Callable[..., Any], options: dict[str, Any]) -> Any:
+    """Return the function as numba compiles it, the machine code kept until one of our files changes.
+
+    numba itself looks at the file of the function alone, not at those of the functions that it calls.
+    """
+    kept = njit(cache=True, **options)(function)
+    file = getattr(getattr(kept, "_cache", None), "_cache_file", None)
+    if file is not None:  # numba's own, not an interface of its
+        file._source_stamp = (file._source_stamp, _sources())
+    return kept
+
+
+@cache
+def _sources() -> tuple[tuple[str, int, int], ...]:
+    """Return name, time and size of every file whose functions are compiled."""
+    root = Path(__file__).parent
+    files = sorted(file for room in _ROOMS for file in (root / room).glob("*.py"))
+    return tuple((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
