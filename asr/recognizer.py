@@ -299,7 +299,7 @@ class Recognizer:
     def _transcribe_blocks(
         self, open_again: Callable[[], Iterator[Waveform]], hear: Callable[[float], None]
     ) -> Transcript:
-        """Return the transcript of consecutive blocks; memory holds a few windows and two numbers a frame."""
+        """Return the transcript of consecutive blocks; memory holds a few windows and what the reader keeps."""
         moments = self._moments(open_again()) if self.model.frontend.normalizer.kind == "utterance" else None
         counted = _Counted(open_again())
         parts: list[Any] = []

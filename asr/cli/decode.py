@@ -41,8 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Recognise every utterance and write hypotheses and receipt; nothing is written if one cannot be read."""
     from asr.data.manifest import read_manifest
-    from asr.model import AcousticModel
-    from asr.recognizer import Recognizer, resolve_model
+    from asr.recognizer import resolve_model
 
     started = time.monotonic()
     utterances = read_manifest(args.manifest)
@@ -50,8 +49,7 @@ def run(args: argparse.Namespace) -> int:
         raise DataError(f"{args.manifest}: holds no utterances; give a manifest with at least one")
     given = [args.manifest, resolve_model(args.model), *filter(None, (args.lm, args.hotwords))]
     refuse_overwriting(args.out, [*given, *{item.audio for item in utterances}])
-    model = AcousticModel.load(resolve_model(args.model))
-    recognizer = Recognizer(model, device=args.device, reader=searching.reader_of(args, model.tokenizer))
+    recognizer = searching.recognizer_of(args)
     transcripts = _recognise(recognizer, utterances, args.manifest)
     rows = [
         {"id": utterance.id, **transcript.row()} for utterance, transcript in zip(utterances, transcripts, strict=True)

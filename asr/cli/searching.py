@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from asr.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from asr.recognizer import Reader
+    from asr.recognizer import Reader, Recognizer
     from asr.text.tokenizer import Tokenizer
 
 HOTWORD_WEIGHT = 1.0
@@ -31,13 +31,20 @@ def wants_search(args: argparse.Namespace) -> bool:
     return any(value is not None for value in (args.lm, args.hotwords, args.beam))
 
 
-def reader_of(args: argparse.Namespace, tokenizer: "Tokenizer") -> "Reader | None":
-    """Return what reads the log-probs of a model with these tokens; None for the best path.
+def recognizer_of(args: argparse.Namespace) -> "Recognizer":
+    """Return the recogniser of `args.model` on `args.device`, which searches if that is wanted.
 
-    Raises: UsageError for a beam that cannot be; DataError for files that cannot be used.
+    Raises: UsageError for a beam that cannot be; DataError for files that cannot be used; as `Recognizer`.
     """
-    if not wants_search(args):
-        return None
+    from asr.model import AcousticModel
+    from asr.recognizer import Recognizer, resolve_model
+
+    model = AcousticModel.load(resolve_model(args.model))
+    reader = _reader_of(args, model.tokenizer) if wants_search(args) else None
+    return Recognizer(model, device=args.device, reader=reader)
+
+
+def _reader_of(args: argparse.Namespace, tokenizer: "Tokenizer") -> "Reader":
     if args.beam is not None and not 1 <= args.beam <= 65_536:
         raise UsageError(f"--beam {args.beam}: give a number of prefixes from 1 to 65536")
     from asr.decoding.beam import BeamConfig

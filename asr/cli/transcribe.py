@@ -177,11 +177,9 @@ def _check_output(tasks: Sequence[Task], suffix: str, out: Path | None) -> None:
 
 
 def _transcribe(tasks: Sequence[Task], args: argparse.Namespace) -> int:
-    from asr.model import AcousticModel
-    from asr.recognizer import AudioSource, Recognizer, resolve_model
+    from asr.recognizer import AudioSource
 
-    model = AcousticModel.load(resolve_model(args.model))
-    recognizer = Recognizer(model, device=args.device, reader=searching.reader_of(args, model.tokenizer))
+    recognizer = searching.recognizer_of(args)
     sources = [AudioSource(task.path, channel=task.channel) for task in tasks]
     failed = 0
     with _progress(args.out) as progress:

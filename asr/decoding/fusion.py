@@ -15,6 +15,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from asr.lm.lookup import step
+from asr.lm.sorting import place_of
 from asr.lm.words import END, UNKNOWN
 from asr.native import compiled
 
@@ -120,16 +121,8 @@ def plain(num_tokens: int) -> Fusion:
 @njit(inline="always")
 def _child(trie: Any, node: int, character: int) -> int:
     """Return the node that a character leads to, DEAD if none."""
-    low, high = trie.firsts[node], trie.firsts[node + 1]
-    while low < high:
-        middle = (low + high) // 2
-        if trie.characters[middle] < character:
-            low = middle + 1
-        else:
-            high = middle
-    if low < trie.firsts[node + 1] and trie.characters[low] == character:
-        return int(trie.nexts[low])
-    return DEAD
+    arc = place_of(trie.characters, trie.firsts[node], trie.firsts[node + 1], character)
+    return int(trie.nexts[arc]) if arc >= 0 else DEAD
 
 
 @njit

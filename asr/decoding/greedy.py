@@ -161,7 +161,11 @@ def _check_normalised(log_probs: "Tensor", valid: "Tensor") -> None:
     if sums.numel() == 0:
         return
     off = (sums - 1.0).abs()
-    worst = float(sums.flatten()[int(off.nan_to_num(nan=float("inf")).argmax())])
+    refuse_sum(float(sums.flatten()[int(off.nan_to_num(nan=float("inf")).argmax())]))
+
+
+def refuse_sum(worst: float) -> None:
+    """Raise DataError if the worst sum of a row's probabilities says that they are none."""
     if worst != worst:  # NaN
         raise DataError("log_probs hold NaN: the audio or the model's weights are broken; run asr info on the model")
     if not abs(worst - 1.0) <= SUM_TOLERANCE:

@@ -9,7 +9,6 @@ from pydantic import Field
 from asr.config import Config
 from asr.decoding.fusion import (
     LN_10,
-    NO_MODEL,
     STRANGE,
     TOKENS,
     WORDS,
@@ -67,20 +66,19 @@ def fuse(
     base = plain(tokenizer.size)
     phrases = _phrases(tokenizer, hotwords or {})
     lift = max([0.0, *phrases.values()])
-    fusion = base._replace(spelling=spelling_of(tokenizer), hotwords=_hotword_trie(phrases), bonus=0.0)
+    fusion = base._replace(spelling=spelling_of(tokenizer), hotwords=_hotword_trie(phrases))
     if model is None:
         return fusion._replace(lift=lift)
-    arcs = Arcs(model.first, model.words, model.log10_probs, model.nexts, model.backoffs, model.links)
     units, token_words = _units(tokenizer, model)
     return fusion._replace(
         units=units,
         vocabulary=_vocabulary(tokenizer, model) if units == WORDS else base.vocabulary,
-        arcs=arcs,
+        arcs=Arcs(*model.arrays),
         token_words=token_words,
         weight=config.weight * LN_10,
-        bonus=float(config.bonus),
-        unknown=float(config.unknown),
-        start=int(model.start),
+        bonus=config.bonus,
+        unknown=config.unknown,
+        start=model.start,
         # by a bonus, and by as much as a word is likelier where it stands than anywhere
         lift=lift + max(0.0, config.bonus) + 2.0 * config.weight * LN_10,
     )
@@ -96,7 +94,7 @@ def _units(tokenizer: "Tokenizer", model: "NgramModel") -> tuple[int, np.ndarray
     found = np.array([ids.get(symbol, 0) for symbol in tokenizer.symbols], np.int32)
     if (found[1:] > 0).all():
         return TOKENS, found
-    return (WORDS if len(model.symbols) > len(MARKS) else NO_MODEL), np.zeros_like(found)
+    return WORDS, np.zeros_like(found)
 
 
 def _vocabulary(tokenizer: "Tokenizer", model: "NgramModel") -> Trie:
@@ -106,7 +104,7 @@ def _vocabulary(tokenizer: "Tokenizer", model: "NgramModel") -> Trie:
         shown = ", ".join(repr(word) for word in words[len(MARKS) : len(MARKS) + 3])
         raise DataError(
             f"the language model's words ({shown}, ...) cannot be spelled in the tokens of the model; train it on texts"
-            " normalised as the model's are: asr lm train --model"
+            " normalised as the model's are"
         )
     return build_trie(words, model.log10_probs[: len(words)].astype(np.float64))
 

@@ -7,6 +7,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from asr.lm.ngram import NgramModel
+from asr.lm.sorting import place_of
 from asr.lm.words import START
 from asr.native import compiled
 
@@ -19,16 +20,9 @@ def step(first: Any, words: Any, log10_probs: Any, nexts: Any, backoffs: Any, li
     """
     total = 0.0
     while state != 0:
-        low, high = first[state], first[state + 1]
-        end = high
-        while low < high:
-            middle = (low + high) >> 1
-            if words[middle] < word:
-                low = middle + 1
-            else:
-                high = middle
-        if low < end and words[low] == word:
-            return total + log10_probs[low], np.int64(nexts[low])
+        arc = place_of(words, first[state], first[state + 1], word)
+        if arc >= 0:
+            return total + log10_probs[arc], np.int64(nexts[arc])
         total += backoffs[state]
         state = np.int64(links[state])
     return total + log10_probs[word], np.int64(nexts[word])

@@ -1,4 +1,4 @@
-"""A radix sort of 64-bit keys that carries where each came from."""
+"""Sorted numbers in compiled code: a radix sort of 64-bit keys that carries where each came from, and a search."""
 
 from typing import Any
 
@@ -18,6 +18,19 @@ def sort_keys(keys: NDArray[np.uint64], num_bits: int) -> tuple[NDArray[np.uint6
     """
     places = np.arange(len(keys), dtype=np.int32)
     return _sort(keys, places, num_bits)  # type: ignore[no-any-return]
+
+
+@njit(inline="always")
+def place_of(values: Any, low: Any, high: Any, value: Any) -> Any:
+    """Return the place of a value among ascending ones, values[low:high]; -1 if it is not there."""
+    end = high
+    while low < high:
+        middle = (low + high) >> 1
+        if values[middle] < value:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low < end and values[low] == value else -1
 
 
 @compiled

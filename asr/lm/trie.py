@@ -7,6 +7,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from asr.lm.sorting import place_of
 from asr.lm.table import NgramTable, num_children
 from asr.native import compiled
 
@@ -38,15 +39,7 @@ def child_of(trie: Trie, parent: Any, word: Any) -> Any:
     """Return the number of the n-gram that is `parent` and a word more, 0 if there is none."""
     if parent == 0:
         return word + 1
-    low, high = trie.first[parent], trie.first[parent + 1]
-    end = high
-    while low < high:
-        middle = (low + high) >> 1
-        if trie.words[middle] < word:
-            low = middle + 1
-        else:
-            high = middle
-    return low if low < end and trie.words[low] == word else 0
+    return max(0, place_of(trie.words, trie.first[parent], trie.first[parent + 1], word))
 
 
 @njit(nogil=True, error_model="numpy")
