@@ -9,6 +9,23 @@ from numba import njit
 
 _ROOMS = ("decoding", "lm", "nn/kernels")  # whose compiled functions call each other
 
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}}
+_UNCOUNTED: dict[str, Any] = {"_nrt": False}  # numba's option for functions that make no arrays
+
+
+def inner(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function for the use of compiled functions alone, without counting references to arrays.
+
+    It can be given arrays but makes none.  Tuples of twenty arrays, as searches have, are handed on five times faster.
+    """
+    decorated: Callable[..., Any] = njit(**_OPTIONS, **_UNCOUNTED)(function)
+    return decorated
+
+
+def outer(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function compiled as `compiled` does, but like `inner`: it makes no arrays, so it counts none."""
+    return compiled(function, **_UNCOUNTED)
+
 
 def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     """Return the function compiled at its first call, the machine code kept on disk for the next process.
@@ -17,7 +34,7 @@ def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]
 
     Args: options: of numba, over those for loops over numbers that hold no GIL.
     """
-    options = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}, **options}
+    options = {**_OPTIONS, **options}
     try:
         kept = _keeping(function, options)
     except RuntimeError:  # neither this folder nor the home can be written to

@@ -1,6 +1,7 @@
 """Prefix beam search over CTC log-probs: the same answer in one go and frame by frame."""
 
 from dataclasses import dataclass
+from math import exp
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,12 +11,13 @@ from pydantic import Field
 from asr.config import Config
 from asr.decoding.fusion import ALL, MODEL, MODEL_LOG, Fusion, finished, plain
 from asr.decoding.greedy import refuse_sum
-from asr.decoding.prefix_beam import ALIVE, ROOT, Limits, advance, new_beam, new_tree, pruned
+from asr.decoding.prefix_beam import ALIVE, ROOT, Limits, advance, new_beam, new_room, new_tree, pruned
 from asr.errors import UsageError
 
 if TYPE_CHECKING:
     from asr.decoding.prefix_beam import Tree
 
+BLANK_ID = 0
 _FRAMES_AT_ONCE = 512  # the tree grows by so many frames, and loses its dead branches after them
 
 
@@ -55,11 +57,14 @@ class BeamSearch:
         """
         config = config or BeamConfig()
         self._fusion = fusion if fusion is not None else plain(num_tokens)
+        lifts = np.exp(self._fusion.lifts)
         self._limits = Limits(
-            config.beam, config.beam_margin, config.token_margin, self._fusion.lift, config.blank_penalty, 0
+            config.beam, exp(-config.beam_margin), exp(-config.token_margin), lifts, float(lifts.max()), BLANK_ID
         )
+        self._blank_factor = exp(-config.blank_penalty)
         self._num_tokens = num_tokens
         self._tree, self._beam = new_tree(1), new_beam(config.beam)
+        self._room = new_room(config.beam, num_tokens)
         self._tree.states[ROOT, MODEL] = self._fusion.start
         self._finished = False
 
@@ -71,12 +76,12 @@ class BeamSearch:
         """
         if self._finished:
             raise UsageError("the search is finished; start another one for the next utterance")
-        check_log_probs(log_probs, self._num_tokens)
-        rows = np.ascontiguousarray(log_probs, np.float32)
-        for first in range(0, len(rows), _FRAMES_AT_ONCE):
-            part = rows[first : first + _FRAMES_AT_ONCE]
+        probs = checked_probs(log_probs, self._num_tokens)
+        probs[:, BLANK_ID] *= self._blank_factor
+        for first in range(0, len(probs), _FRAMES_AT_ONCE):
+            part = probs[first : first + _FRAMES_AT_ONCE]
             self._tree = pruned(self._tree, self._beam, room=len(part) * len(self._beam.node))
-            advance(part, self._tree, self._beam, self._limits, self._fusion)
+            advance(part, self._tree, self._beam, self._limits, self._fusion, self._room)
 
     def finish(self, count: int = 1) -> list[Prefix]:
         """Return up to `count` answers, the best first; no two spell the same tokens.
@@ -88,7 +93,8 @@ class BeamSearch:
         alive = int(beam.counts[ALIVE])
         nodes = beam.node[:alive]
         added = finished(self._fusion, tree.states[nodes], tree.added[nodes])
-        acoustic = np.logaddexp(beam.blank[:alive], beam.other[:alive])
+        whole = np.log(beam.blank[:alive] + beam.other[:alive]) + beam.scale[0]
+        acoustic = whole - tree.added[nodes, ALL]
         order = np.argsort(-(acoustic + added[:, ALL]), kind="stable")[:count]
         return [
             Prefix(
@@ -101,13 +107,18 @@ class BeamSearch:
         ]
 
 
-def check_log_probs(log_probs: NDArray[np.float32], num_tokens: int) -> None:
-    """Raise DataError unless the rows of (E, V) are log-probabilities; UsageError for another V."""
+def checked_probs(log_probs: NDArray[np.float32], num_tokens: int) -> NDArray[np.float64]:
+    """Return the probabilities (E, V).
+
+    Raises: DataError unless the rows of (E, V) are log-probabilities; UsageError for another V.
+    """
     if log_probs.ndim != 2 or log_probs.shape[1] != num_tokens:
         raise UsageError(f"log_probs {log_probs.shape}: expected (E, {num_tokens}), one column a token")
-    sums = np.exp(log_probs.astype(np.float64)).sum(1)
+    probs = np.exp(log_probs, dtype=np.float64)
+    sums = probs.sum(1)
     if len(sums):
         refuse_sum(float(sums[np.abs(sums - 1).argmax()]))  # of NaN the first is the greatest
+    return probs
 
 
 def _spelled(tree: "Tree", node: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

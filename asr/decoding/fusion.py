@@ -11,13 +11,12 @@ completed at the end of a word.
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from asr.lm.lookup import step
 from asr.lm.sorting import place_of
 from asr.lm.words import END, UNKNOWN
-from asr.native import compiled
+from asr.native import compiled, inner
 
 WORDS, TOKENS, NO_MODEL = 1, 2, 0  # what the language model's units are
 SPACE, STRANGE = 0, -1  # characters of a trie: of hotwords the space; one that no trie holds
@@ -73,8 +72,8 @@ class Fusion(NamedTuple):
         token_words: (V,) the model's id of each token, where tokens are its units.
         weight: of a log10 of the model, in natural logs; bonus: of a word; unknown: of one outside the vocabulary.
         start: the model's state before the first word.
-        lift: by how much all this may raise a prefix at once, natural log: what the acoustic model finds so much worse
-            is not tried.
+        lifts: (V,) by how much each token may raise a prefix, natural log: what the acoustic model finds worse by
+            more is not tried.
     """
 
     spelling: Spelling
@@ -87,7 +86,7 @@ class Fusion(NamedTuple):
     unknown: float
     start: int
     hotwords: Trie
-    lift: float
+    lifts: NDArray[np.float64]
 
 
 def no_trie() -> Trie:
@@ -115,17 +114,17 @@ def plain(num_tokens: int) -> Fusion:
     for array in arcs:
         array.setflags(write=False)  # as those of a model are: the search is compiled once for both
     words = np.zeros(num_tokens, np.int32)
-    return Fusion(spelling, NO_MODEL, no_trie(), arcs, words, 0.0, 0.0, 0.0, 0, no_trie(), 0.0)
+    return Fusion(spelling, NO_MODEL, no_trie(), arcs, words, 0.0, 0.0, 0.0, 0, no_trie(), np.zeros(num_tokens))
 
 
-@njit(inline="always")
+@inner
 def _child(trie: Any, node: int, character: int) -> int:
     """Return the node that a character leads to, DEAD if none."""
     arc = place_of(trie.characters, trie.firsts[node], trie.firsts[node + 1], character)
     return int(trie.nexts[arc]) if arc >= 0 else DEAD
 
 
-@njit
+@inner
 def _say(fusion: Any, states: Any, added: Any, word: int) -> None:
     """Add the language model's score of a word or token."""
     arcs = fusion.arcs
@@ -136,7 +135,7 @@ def _say(fusion: Any, states: Any, added: Any, word: int) -> None:
     added[MODEL_LOG] += LN_10 * log10
 
 
-@njit
+@inner
 def _end_word(fusion: Any, states: Any, added: Any) -> None:
     """Score the word that ends here, if there is one, and start the next."""
     if states[LENGTH] == 0:
@@ -161,7 +160,7 @@ def _end_word(fusion: Any, states: Any, added: Any) -> None:
     states[TRIE], states[HOTWORD], states[LENGTH] = 0, node, 0
 
 
-@njit
+@inner
 def _spell(fusion: Any, states: Any, added: Any, character: int) -> None:
     """Add a character to the word."""
     if states[TRIE] != DEAD:
@@ -181,7 +180,7 @@ def _spell(fusion: Any, states: Any, added: Any, character: int) -> None:
     states[LENGTH] += 1
 
 
-@njit
+@inner
 def _look_ahead(fusion: Any, states: Any) -> float:
     """Return what the unfinished word counts for."""
     if fusion.units != WORDS or states[LENGTH] == 0:
@@ -191,10 +190,11 @@ def _look_ahead(fusion: Any, states: Any) -> float:
     return float(fusion.weight * fusion.vocabulary.values[states[TRIE]])
 
 
-@njit
+@inner
 def extend(fusion: Any, states: Any, added: Any, token: int, new_states: Any, new_added: Any) -> None:
     """Fill the states (4,) and the added scores (4,) of a prefix that is longer by a token."""
-    new_states[:], new_added[:] = states, added
+    for column in range(len(states)):  # numba would make a copy of a slice first
+        new_states[column], new_added[column] = states[column], added[column]
     spelling = fusion.spelling
     if spelling.starts[token]:
         _end_word(fusion, new_states, new_added)

@@ -2,6 +2,10 @@
 
 A prefix is a node of a tree that grows where the search goes.  Of each prefix in the beam two sums over alignments are
 kept, those that end in a blank and those that do not; equal prefixes are one node, so they merge by themselves.
+
+The sums are probabilities, not logarithms: products and sums where logarithms would need two functions for each sum.
+They hold what the fusion adds as a factor, and after each frame the best is made 1; what was divided out is kept apart
+as a logarithm, so recordings of any length are within range.
 Sources: Graves 2012, "Sequence transduction with recurrent neural networks", section 2.5; Hannun et al. 2014,
 "First-pass large vocabulary continuous speech recognition using bi-directional recurrent DNNs".
 """
@@ -9,11 +13,10 @@ Sources: Graves 2012, "Sequence transduction with recurrent neural networks", se
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from asr.decoding.fusion import ALL, extend
-from asr.native import compiled
+from asr.native import compiled, inner, outer
 
 ROOT, NONE = 0, -1
 STATES = ADDED = 4  # columns of the fusion's
@@ -32,28 +35,50 @@ class Tree(NamedTuple):
     frame: NDArray[np.int32]  # in which the prefix was met first
     states: NDArray[np.int32]  # (nodes, 4) of the fusion
     added: NDArray[np.float64]  # (nodes, 4) by the fusion
+    gain: NDArray[np.float64]  # the factor by which the fusion finds the prefix likelier than its parent
 
 
 class Beam(NamedTuple):
     """Prefixes that are alive, in no order.
 
-    Attributes: counts: prefixes alive, nodes of the tree, frames heard, node and last token of the best path.
+    Attributes: counts: prefixes alive, nodes of the tree, frames heard, node (NONE: given up) and last token of the
+        best path.
     """
 
     node: NDArray[np.int32]
-    blank: NDArray[np.float64]  # natural log of all alignments that end in a blank
+    blank: NDArray[np.float64]  # probability of all alignments that end in a blank, times what the fusion makes of it
     other: NDArray[np.float64]  # of those that do not
+    scale: NDArray[np.float64]  # (1,) natural log of what a probability of 1 stands for
     counts: NDArray[np.int64]
 
 
+class Room(NamedTuple):
+    """Space to work in, as compiled code that counts no references makes no arrays."""
+
+    chosen: NDArray[np.int64]  # (V,) tokens that are tried
+    totals: NDArray[np.float64]  # (beam + 1,) of each prefix, before the frame
+    # of the prefixes in the beam, then of those that are new
+    blanks: NDArray[np.float64]
+    others: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    gains: NDArray[np.float64]
+    parents: NDArray[np.int32]
+    tokens: NDArray[np.int32]
+    nodes: NDArray[np.int32]
+    states: NDArray[np.int32]
+    added: NDArray[np.float64]
+    order: NDArray[np.int64]
+    spare: NDArray[np.float64]
+
+
 class Limits(NamedTuple):
-    """What is pruned.  Margins are in natural logs below the best."""
+    """What is pruned."""
 
     beam: int
-    beam_margin: float
-    token_margin: float
-    lift: float  # by how much the fusion may raise a prefix that the acoustic model alone would drop
-    blank_penalty: float
+    beam_share: float  # prefixes less probable than this share of the best are dropped
+    token_share: float  # tokens less probable than this share of a frame's best are not tried
+    lifts: NDArray[np.float64]  # (V,) the greatest factor by which the fusion may raise a prefix with each token
+    lift: float  # the greatest of them
     blank_id: int
 
 
@@ -61,7 +86,7 @@ def new_tree(nodes: int) -> Tree:
     """Return a tree of the empty prefix alone, with room for so many nodes."""
     parent, token, child, sibling, slot, frame = np.full((6, nodes), NONE, np.int32)
     states, added = np.zeros((nodes, STATES), np.int32), np.zeros((nodes, ADDED))
-    tree = Tree(parent, token, child, sibling, slot, frame, states, added)
+    tree = Tree(parent, token, child, sibling, slot, frame, states, added, np.ones(nodes))
     tree.slot[ROOT] = 0
     return tree
 
@@ -69,10 +94,20 @@ def new_tree(nodes: int) -> Tree:
 def new_beam(size: int) -> Beam:
     """Return the beam before the first frame: the empty prefix."""
     room = size + 1  # the best path's prefix is kept whatever its score
-    beam = Beam(np.zeros(room, np.int32), np.full(room, -np.inf), np.full(room, -np.inf), np.zeros(5, np.int64))
-    beam.blank[0] = 0.0
+    beam = Beam(np.zeros(room, np.int32), np.zeros(room), np.zeros(room), np.zeros(1), np.zeros(5, np.int64))
+    beam.blank[0] = 1.0
     beam.counts[:] = (1, 1, 0, ROOT, NONE)
     return beam
+
+
+def new_room(size: int, num_tokens: int) -> Room:
+    """Return space for a beam of a size and V tokens."""
+    most = (size + 1) * (1 + num_tokens)
+    parents, tokens, nodes = np.zeros((3, most), np.int32)
+    blanks, others, scores, gains, spare = np.zeros((5, most))
+    states, added = np.zeros((most, STATES), np.int32), np.zeros((most, ADDED))
+    chosen, order, totals = np.zeros(num_tokens, np.int64), np.zeros(most, np.int64), np.zeros(size + 1)
+    return Room(chosen, totals, blanks, others, scores, gains, parents, tokens, nodes, states, added, order, spare)
 
 
 def pruned(tree: Tree, beam: Beam, *, room: int) -> Tree:
@@ -91,7 +126,9 @@ def pruned(tree: Tree, beam: Beam, *, room: int) -> Tree:
     made.parent[1:count] = numbers[made.parent[1:count]]
     _relink(made.parent, made.child, made.sibling, count)
     alive[:] = numbers[alive]
-    beam.counts[NODES], beam.counts[GREEDY] = count, numbers[beam.counts[GREEDY]]
+    beam.counts[NODES] = count
+    if beam.counts[GREEDY] != NONE:
+        beam.counts[GREEDY] = numbers[beam.counts[GREEDY]]
     return made
 
 
@@ -111,17 +148,7 @@ def _relink(parent: Any, child: Any, sibling: Any, count: int) -> None:
         sibling[node], child[parent[node]] = child[parent[node]], node
 
 
-@njit(inline="always")
-def _add(x: Any, y: Any) -> Any:
-    """Return log(exp(x) + exp(y))."""
-    if x < y:
-        x, y = y, x
-    if y == -np.inf:
-        return x
-    return x + np.log1p(np.exp(y - x))
-
-
-@njit
+@inner
 def _find(tree: Any, node: int, token: int) -> int:
     found = tree.child[node]
     while found != NONE and tree.token[found] != token:
@@ -129,15 +156,15 @@ def _find(tree: Any, node: int, token: int) -> int:
     return int(found)
 
 
-@njit
+@inner
 def _tokens(row: Any, limits: Any, chosen: Any) -> int:
     """Fill `chosen` with the tokens that are worth a try, most probable first; return how many."""
-    best = -np.inf
+    least = 0.0
     for token in range(len(row)):
-        best = max(best, row[token])
+        least = max(least, row[token] * limits.token_share)
     count = 0
     for token in range(len(row)):
-        if token != limits.blank_id and row[token] >= best - limits.token_margin:
+        if token != limits.blank_id and row[token] >= least and row[token] > 0.0:
             place = count
             while place > 0 and row[chosen[place - 1]] < row[token]:
                 chosen[place] = chosen[place - 1]
@@ -147,31 +174,45 @@ def _tokens(row: Any, limits: Any, chosen: Any) -> int:
     return count
 
 
-@njit
-def _stay(row: Any, tree: Any, beam: Any, limits: Any, totals: Any, blanks: Any, others: Any) -> None:
-    """Prolong every prefix by a blank, or by its last token once more."""
-    for b in range(beam.counts[ALIVE]):
-        node = beam.node[b]
-        totals[b] = _add(beam.blank[b], beam.other[b])
-        blanks[b] = totals[b] + row[limits.blank_id] - limits.blank_penalty
-        others[b] = beam.other[b] + row[tree.token[node]] if node != ROOT else -np.inf
+@inner
+def _stay(row: Any, tree: Any, beam: Any, blank_id: int, room: Any) -> float:
+    """Prolong every prefix by a blank, by its last token once more, or by its last token after its parent.
+
+    Returns: the best score.
+    """
+    alive, best, totals = beam.counts[ALIVE], 0.0, room.totals
+    for b in range(alive):
+        totals[b] = beam.blank[b] + beam.other[b]
+    for b in range(alive):
+        node = room.nodes[b] = beam.node[b]
+        room.blanks[b], room.others[b] = totals[b] * row[blank_id], 0.0
+        if node != ROOT:
+            token, parent = tree.token[node], tree.parent[node]
+            place, mass = tree.slot[parent], beam.other[b]
+            if place != NONE:
+                mass += tree.gain[node] * (beam.blank[place] if tree.token[parent] == token else totals[place])
+            room.others[b] = mass * row[token]
+        room.scores[b] = room.blanks[b] + room.others[b]
+        best = max(best, room.scores[b])
+    return best
 
 
-@njit
-def _least_kept(scores: Any, count: int, size: int, room: Any) -> float:
+@inner
+def _least_kept(scores: Any, count: int, size: int, spare: Any) -> float:
     """Return the score of rank `size` (from 1), by Hoare's selection; numpy's takes seconds to compile."""
-    room[:count] = scores[:count]
+    for place in range(count):
+        spare[place] = scores[place]
     low, high = 0, count - 1
     while low < high:
-        pivot = room[(low + high) >> 1]
+        pivot = spare[(low + high) >> 1]
         i, j = low, high
         while i <= j:
-            while room[i] > pivot:
+            while spare[i] > pivot:
                 i += 1
-            while room[j] < pivot:
+            while spare[j] < pivot:
                 j -= 1
             if i <= j:
-                room[i], room[j] = room[j], room[i]
+                spare[i], spare[j] = spare[j], spare[i]
                 i += 1
                 j -= 1
         if size - 1 <= j:
@@ -180,13 +221,18 @@ def _least_kept(scores: Any, count: int, size: int, room: Any) -> float:
             low = i
         else:
             break
-    return float(room[size - 1])
+    return float(spare[size - 1])
 
 
-@njit
-def _kept(scores: Any, count: int, size: int, protected: int, order: Any, room: Any) -> int:
-    """Fill `order` with the places of the best `size` scores and the protected one; return how many."""
-    least = _least_kept(scores, count, size, room) if count > size else -np.inf
+@inner
+def _kept(room: Any, count: int, size: int, protected: int) -> int:
+    """Fill `room.order` with the places of the best `size` scores and the protected one; return how many."""
+    order, scores = room.order, room.scores
+    if count <= size:
+        for place in range(count):
+            order[place] = place
+        return count
+    least = _least_kept(scores, count, size, room.spare)
     kept = 0
     for place in range(count):  # those above the least first, so that ties do not push them out
         if scores[place] > least:
@@ -205,7 +251,7 @@ def _kept(scores: Any, count: int, size: int, protected: int, order: Any, room: 
     return kept
 
 
-@njit
+@inner
 def _follow_greedy(row: Any, beam: Any, chosen: Any, num_tokens: int, blank_id: int) -> int:
     """Return the token that the best path adds in this frame, NONE if it adds none."""
     best = NONE
@@ -216,85 +262,102 @@ def _follow_greedy(row: Any, beam: Any, chosen: Any, num_tokens: int, blank_id: 
     return best if best != before else NONE
 
 
-@njit
-def _grow(tree: Any, beam: Any, parent: int, token: int, states: Any, added: Any) -> int:
+@inner
+def _try(tree: Any, room: Any, fusion: Any, node: int, token: int, child: int, mass: float, place: int) -> float:
+    """Fill `place` with the prefix that is a token longer, and return its score.  Args: child: its node, or NONE."""
+    if child == NONE:
+        extend(fusion, tree.states[node], tree.added[node], token, room.states[place], room.added[place])
+        room.gains[place] = np.exp(room.added[place, ALL] - tree.added[node, ALL])
+    else:
+        room.gains[place] = tree.gain[child]
+    score = mass * room.gains[place]
+    room.blanks[place], room.others[place], room.scores[place] = 0.0, score, score
+    room.parents[place], room.tokens[place], room.nodes[place] = node, token, child
+    return float(score)
+
+
+@inner
+def _longer(row: Any, tree: Any, beam: Any, limits: Any, fusion: Any, room: Any, best: float, protected: int) -> Any:
+    """Add the prefixes that are a token longer; return (how many there are now, the best score, the protected place).
+
+    Those in the beam already have had what comes to them from their parents.
+    """
+    alive = count = beam.counts[ALIVE]
+    num_tokens = _tokens(row, limits, room.chosen)
+    greedy, greedy_token = beam.counts[GREEDY], _follow_greedy(row, beam, room.chosen, num_tokens, limits.blank_id)
+    if greedy != NONE and greedy_token == NONE:
+        protected = tree.slot[greedy]
+    # no prefix below so many others will be kept
+    least = _least_kept(room.scores, alive, limits.beam, room.spare) if alive >= limits.beam else 0.0
+    for b in range(alive):
+        node = room.nodes[b]
+        for k in range(num_tokens):
+            token = room.chosen[k]
+            is_greedy = node == greedy and token == greedy_token
+            cut = 0.0 if is_greedy else max(least, best * limits.beam_share)
+            if room.totals[b] * row[token] * limits.lift < cut and (node != greedy or greedy_token == NONE):
+                break  # all further tokens are less probable
+            mass = row[token] * (beam.blank[b] if token == tree.token[node] else room.totals[b])
+            if mass * limits.lifts[token] < cut:
+                continue
+            child = _find(tree, node, token)
+            place = tree.slot[child] if child != NONE else NONE
+            if place == NONE:
+                score = _try(tree, room, fusion, node, token, child, mass, count)
+                if score < cut or score == 0.0:
+                    continue
+                place = count
+                count += 1
+                best = max(best, score)
+            if is_greedy:
+                protected = place
+    return count, best, protected
+
+
+@inner
+def _settle(tree: Any, beam: Any, room: Any, kept: int, best: float, least: float, protected: int) -> None:
+    """Make the prefixes at the first places of `room.order` the beam, the best of them with probability 1."""
+    for b in range(beam.counts[ALIVE]):
+        tree.slot[beam.node[b]] = NONE
+    alive, beam.counts[GREEDY] = 0, NONE
+    for k in range(kept):
+        place = room.order[k]
+        if room.scores[place] < least and place != protected:
+            continue
+        node = room.nodes[place]
+        if node == NONE:
+            node = _grow(tree, beam, room, place)
+        beam.node[alive] = node
+        beam.blank[alive], beam.other[alive] = room.blanks[place] / best, room.others[place] / best
+        tree.slot[node] = alive
+        if place == protected and room.scores[place] > 0.0:
+            beam.counts[GREEDY] = node
+        alive += 1
+    beam.counts[ALIVE] = alive
+    beam.scale[0] += np.log(best)
+    beam.counts[FRAMES] += 1
+
+
+@inner
+def _grow(tree: Any, beam: Any, room: Any, place: int) -> int:
     """Return a new node of the tree."""
-    node = beam.counts[NODES]
+    node, parent = beam.counts[NODES], room.parents[place]
     beam.counts[NODES] += 1
-    tree.parent[node], tree.token[node] = parent, token
+    tree.parent[node], tree.token[node], tree.gain[node] = parent, room.tokens[place], room.gains[place]
     tree.child[node], tree.sibling[node] = NONE, tree.child[parent]
     tree.child[parent] = node
-    tree.states[node], tree.added[node] = states, added
+    for column in range(STATES):
+        tree.states[node, column], tree.added[node, column] = room.states[place, column], room.added[place, column]
     tree.frame[node] = beam.counts[FRAMES]
     return int(node)
 
 
-@compiled
-def advance(log_probs: Any, tree: Any, beam: Any, limits: Any, fusion: Any) -> None:
-    """Take in frames of log-probs (E, V); the tree must have room for E * (beam + 1) nodes more."""
-    size = limits.beam
-    room = len(beam.node) * (1 + log_probs.shape[1])
-    chosen, order = np.empty(log_probs.shape[1], np.int64), np.empty(room, np.int64)
-    totals, scores, spare = np.empty(len(beam.node)), np.empty(room), np.empty(room)
-    blanks, others = np.empty(room), np.empty(room)
-    parents, tokens, nodes = np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room, np.int32)
-    states, added = np.empty((room, STATES), np.int32), np.empty((room, ADDED))
-    for t in range(log_probs.shape[0]):
-        row = log_probs[t]
-        alive = count = beam.counts[ALIVE]
-        _stay(row, tree, beam, limits, totals, blanks, others)
-        num_tokens = _tokens(row, limits, chosen)
-        greedy, greedy_token = beam.counts[GREEDY], _follow_greedy(row, beam, chosen, num_tokens, limits.blank_id)
-        protected = tree.slot[greedy] if greedy_token == NONE else NONE
-        best = -np.inf
-        for b in range(alive):
-            nodes[b] = beam.node[b]
-            scores[b] = _add(blanks[b], others[b]) + tree.added[nodes[b], ALL]
-            best = max(best, scores[b])
-        for b in range(alive):
-            node = nodes[b]
-            most = totals[b] + tree.added[node, ALL] + limits.lift
-            for k in range(num_tokens):
-                token = chosen[k]
-                is_greedy = node == greedy and token == greedy_token
-                if most + row[token] < best - limits.beam_margin and not is_greedy:
-                    break  # all further tokens are less probable
-                score = row[token] + (beam.blank[b] if token == tree.token[node] else totals[b])
-                if score == -np.inf:
-                    continue
-                child = _find(tree, node, token)
-                place = tree.slot[child] if child != NONE else NONE
-                if place != NONE:
-                    others[place] = _add(others[place], score)
-                    scores[place] = _add(blanks[place], others[place]) + tree.added[child, ALL]
-                else:
-                    place = count
-                    count += 1
-                    if child == NONE:
-                        extend(fusion, tree.states[node], tree.added[node], token, states[place], added[place])
-                    else:
-                        added[place, ALL] = tree.added[child, ALL]
-                    blanks[place], others[place] = -np.inf, score
-                    parents[place], tokens[place], nodes[place] = node, token, child
-                    scores[place] = score + added[place, ALL]
-                best = max(best, scores[place])
-                if is_greedy:
-                    protected = place
-        for b in range(alive):
-            tree.slot[beam.node[b]] = NONE
-        kept = _kept(scores, count, size, protected, order, spare)
-        alive = 0
-        for k in range(kept):
-            place = order[k]
-            if scores[place] < best - limits.beam_margin and place != protected:
-                continue
-            node = nodes[place]
-            if node == NONE:
-                node = _grow(tree, beam, parents[place], tokens[place], states[place], added[place])
-            beam.node[alive], beam.blank[alive], beam.other[alive] = node, blanks[place], others[place]
-            tree.slot[node] = alive
-            if place == protected:
-                beam.counts[GREEDY] = node
-            alive += 1
-        beam.counts[ALIVE] = alive
-        beam.counts[FRAMES] += 1
+@outer
+def advance(probs: Any, tree: Any, beam: Any, limits: Any, fusion: Any, room: Any) -> None:
+    """Take in frames of probabilities (E, V); the tree must have room for E * (beam + 1) nodes more."""
+    for t in range(probs.shape[0]):
+        row = probs[t]
+        best = _stay(row, tree, beam, limits.blank_id, room)
+        count, best, protected = _longer(row, tree, beam, limits, fusion, room, best, NONE)
+        kept = _kept(room, count, limits.beam, protected)
+        _settle(tree, beam, room, kept, best, best * limits.beam_share, protected)

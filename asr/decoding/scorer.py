@@ -65,10 +65,12 @@ def fuse(
     config = config or FusionConfig()
     base = plain(tokenizer.size)
     phrases = _phrases(tokenizer, hotwords or {})
-    lift = max([0.0, *phrases.values()])
-    fusion = base._replace(spelling=spelling_of(tokenizer), hotwords=_hotword_trie(phrases))
+    spelling = spelling_of(tokenizer)
+    # a token gains the weight of each of its characters at most
+    lifts = max([0.0, *phrases.values()]) * np.diff(spelling.firsts).astype(np.float64)
+    fusion = base._replace(spelling=spelling, hotwords=_hotword_trie(phrases), lifts=lifts)
     if model is None:
-        return fusion._replace(lift=lift)
+        return fusion
     units, token_words = _units(tokenizer, model)
     return fusion._replace(
         units=units,
@@ -79,8 +81,8 @@ def fuse(
         bonus=config.bonus,
         unknown=config.unknown,
         start=model.start,
-        # by a bonus, and by as much as a word is likelier where it stands than anywhere
-        lift=lift + max(0.0, config.bonus) + 2.0 * config.weight * LN_10,
+        # where a word ends: its bonus, and as much as it is likelier where it stands than anywhere
+        lifts=lifts + spelling.starts * (max(0.0, config.bonus) + 2.0 * config.weight * LN_10),
     )
 
 

@@ -3,16 +3,15 @@
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from asr.lm.ngram import NgramModel
 from asr.lm.sorting import place_of
 from asr.lm.words import START
-from asr.native import compiled
+from asr.native import compiled, inner
 
 
-@njit(nogil=True, error_model="numpy")
+@inner
 def step(first: Any, words: Any, log10_probs: Any, nexts: Any, backoffs: Any, links: Any, state: Any, word: Any) -> Any:
     """Return (log10 probability of the word in a state, the state after it), for other compiled code.
 

@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from asr.native import compiled
+from asr.native import compiled, inner
 
 _DIGIT_BITS = 10  # 1,024 places to write to at once: what the first caches hold
 
@@ -20,7 +20,7 @@ def sort_keys(keys: NDArray[np.uint64], num_bits: int) -> tuple[NDArray[np.uint6
     return _sort(keys, places, num_bits)  # type: ignore[no-any-return]
 
 
-@njit(inline="always")
+@inner
 def place_of(values: Any, low: Any, high: Any, value: Any) -> Any:
     """Return the place of a value among ascending ones, values[low:high]; -1 if it is not there."""
     end = high
