@@ -31,6 +31,7 @@ from asr.units import FrameGeometry, Seconds
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from asr.decoding.searching import LogProbs
     from asr.features.normalization import Moments
     from asr.model import AcousticModel
 
@@ -237,6 +238,15 @@ class Recognizer:
                     yield results.pop(upcoming)
                     upcoming = next(waiting, None)
 
+    def log_probs(
+        self, files: "Iterable[str | Path | Recording]", *, progress: Progress | None = None
+    ) -> "Iterator[LogProbs | InputError]":
+        """Yield the log-probs (E, V) of each file, as `transcribe_files` yields transcripts: to tune a search."""
+        from asr.decoding.searching import SearchReader
+
+        hearing = _Hearing(self.model, device=self.device, config=self.config, reader=SearchReader())
+        yield from hearing.transcribe_files(files, progress=progress)  # type: ignore[misc]
+
     def _transcribe_pool(
         self, pool: "Sequence[_Measured]", tracker: "_Tracker"
     ) -> Iterator[tuple[int, Transcript | InputError]]:
@@ -355,6 +365,13 @@ class Recognizer:
         if least is None or mean is None or mean >= least:
             return ()
         return (f"looks unlike what this model knows (mean confidence {mean:.2f} < {least:.2f}): see asr info",)
+
+
+class _Hearing(Recognizer):
+    """A recogniser that stops before it reads."""
+
+    def _transcript(self, heard: Any, duration: Seconds) -> Any:
+        return heard
 
 
 def as_source(file: "str | Path | AudioSource", channel: int | None = None) -> AudioSource:

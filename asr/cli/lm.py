@@ -4,22 +4,25 @@ import argparse
 import math
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asr.cli import tune
 from asr.cli.outputs import refuse_overwriting
 from asr.errors import EXIT_DONE, UsageError
 
 if TYPE_CHECKING:
+    from asr.lm.binding import Binding
     from asr.lm.ngram import NgramModel
 
-HELP = "train, judge and prune n-gram language models"
+HELP = "train, judge, prune and tune n-gram language models"
 SUBCOMMANDS = {
     "train": "make a model of a text, one sentence a line (interpolated modified Kneser-Ney)",
     "perplexity": "print how well a model foresees a text",
     "info": "print what a file of a model holds",
     "prune": "leave out the n-grams that matter least (Stolcke 1998)",
+    "tune": "find the weights with the fewest errors on held-out speech, and keep them in the file",
 }
 _FORMS = "ends in .arpa or .arpa.gz for ARPA; otherwise our own form, which loads at once"
 
@@ -45,6 +48,11 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--vocab", type=Path, metavar="FILE", help="the words that the model shall have (default: all of TEXT)"
+    )
+    parser.add_argument(
+        "--model",
+        metavar="NAME|FILE|RUN",
+        help="the recogniser that it is for: TEXT is spelled as that one writes, and another one refuses the file",
     )
     parser.add_argument("--arpa", action="store_true", help="write ARPA whatever the name of --out")
 
@@ -78,17 +86,38 @@ def run(args: argparse.Namespace) -> int:
 
 def _train(args: argparse.Namespace) -> None:
     from asr.cli.progress import progress_bar
-    from asr.lm.files import save_ngram
+    from asr.lm.binding import bind, unwritable
+    from asr.lm.files import is_arpa, save_ngram
     from asr.lm.training import train_ngram
 
     refuse_overwriting(args.out, filter(None, [args.text, args.vocab]))
+    tokenizer = None
+    if args.model:
+        from asr.model import AcousticModel
+        from asr.recognizer import resolve_model
+
+        if is_arpa(args.out) or args.arpa:
+            raise UsageError("ARPA cannot say which model it is for; leave out --model, or give --out another name")
+        tokenizer = AcousticModel.load(resolve_model(args.model)).tokenizer
     with progress_bar("read", unit="sentences") as progress:
-        trained = train_ngram(args.text, args.order, cutoffs=args.prune, vocabulary=args.vocab, progress=progress)
+        trained = train_ngram(
+            args.text,
+            args.order,
+            cutoffs=args.prune,
+            vocabulary=args.vocab,
+            spelling=None if tokenizer is None else tokenizer.normalizer,
+            progress=progress,
+        )
     for note in trained.notes:
         print(f"asr lm train: {note}", file=sys.stderr)
-    save_ngram(args.out, trained.model, arpa=args.arpa)
+    model = trained.model
+    if tokenizer is not None:
+        if strange := unwritable(model, tokenizer):
+            print(f"asr lm train: {strange}", file=sys.stderr)
+        model = bind(model, tokenizer)
+    save_ngram(args.out, model, arpa=args.arpa)
     print(f"{trained.num_sentences} sentences, {trained.num_words} words", file=sys.stderr)
-    print(_written(args.out, trained.model), file=sys.stderr)
+    print(_written(args.out, model), file=sys.stderr)
 
 
 def _perplexity(args: argparse.Namespace) -> None:
@@ -106,6 +135,7 @@ def _perplexity(args: argparse.Namespace) -> None:
 
 def _info(args: argparse.Namespace) -> None:
     from asr.lm.binary import is_binary
+    from asr.lm.binding import binding_of
     from asr.lm.files import load_ngram
 
     model = load_ngram(args.model)
@@ -116,11 +146,22 @@ def _info(args: argparse.Namespace) -> None:
         print(f"{length}-grams: {count}")
     print(f"contexts: {model.num_states}")
     print(f"memory: {model.num_bytes} bytes of arrays")
-    print(f"bound to: {_bound_to(model.binding)}")
+    for line in _bound_to(binding_of(model)):
+        print(line)
 
 
-def _bound_to(binding: Mapping[str, object] | None) -> str:
-    return "nothing" if binding is None else ", ".join(f"{key} {value}" for key, value in binding.items())
+def _bound_to(binding: "Binding | None") -> Iterator[str]:
+    if binding is None:
+        yield "bound to: nothing"
+        return
+    yield f"bound to: models that write '{binding.alphabet}', case {binding.normalizer.case}"
+    tuned = binding.tuned
+    if tuned is None:
+        yield "weights: not tuned, see asr lm tune"
+        return
+    yield f"weights: {tuned.described}"
+    errors = f"{tuned.errors} errors in {tuned.words} words, {tuned.greedy_errors} on the best path"
+    yield f"tuned on {tuned.manifest}: {errors}"
 
 
 def _prune(args: argparse.Namespace) -> None:
@@ -148,10 +189,12 @@ _ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "perplexity": _add_perplexity,
     "info": _add_model,
     "prune": _add_prune,
+    "tune": tune.add_arguments,
 }
 _RUN: dict[str, Callable[[argparse.Namespace], None]] = {
     "train": _train,
     "perplexity": _perplexity,
     "info": _info,
     "prune": _prune,
+    "tune": tune.run,
 }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from asr.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from asr.decoding.beam import BeamConfig
     from asr.recognizer import Reader, Recognizer
     from asr.text.tokenizer import Tokenizer
 
@@ -45,17 +46,30 @@ def recognizer_of(args: argparse.Namespace) -> "Recognizer":
 
 
 def _reader_of(args: argparse.Namespace, tokenizer: "Tokenizer") -> "Reader":
-    if args.beam is not None and not 1 <= args.beam <= 65_536:
-        raise UsageError(f"--beam {args.beam}: give a number of prefixes from 1 to 65536")
-    from asr.decoding.beam import BeamConfig
-    from asr.decoding.scorer import fuse
+    from asr.decoding.scorer import FusionConfig, fuse
     from asr.decoding.searching import SearchReader
+    from asr.lm.binding import binding_of, check_fits
     from asr.lm.files import load_ngram
 
+    config, weights = beam_config(args.beam), FusionConfig()
     model = load_ngram(args.lm) if args.lm else None
+    if model is not None:
+        check_fits(model, tokenizer, str(args.lm))
+        binding = binding_of(model)
+        if binding is not None and (tuned := binding.tuned) is not None:
+            weights = FusionConfig(weight=tuned.weight, bonus=tuned.bonus, unknown=tuned.unknown)
+            config = config.model_copy(update={"blank_penalty": tuned.blank_penalty})
     hotwords = read_hotwords(args.hotwords) if args.hotwords else None
-    config = BeamConfig(beam=args.beam) if args.beam else BeamConfig()
-    return SearchReader(config, fuse(tokenizer, model, hotwords=hotwords))
+    return SearchReader(config, fuse(tokenizer, model, weights, hotwords=hotwords))
+
+
+def beam_config(beam: int | None) -> "BeamConfig":
+    """Return the search among so many prefixes, None for the usual number.  Raises: UsageError if that cannot be."""
+    from asr.decoding.beam import BeamConfig
+
+    if beam is not None and not 1 <= beam <= 65_536:
+        raise UsageError(f"--beam {beam}: give a number of prefixes from 1 to 65536")
+    return BeamConfig() if beam is None else BeamConfig(beam=beam)
 
 
 def read_hotwords(path: Path) -> dict[str, float]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from asr.config import Config
-from asr.decoding.fusion import ALL, MODEL, MODEL_LOG, Fusion, finished, plain
+from asr.decoding.fusion import ALL, MODEL, MODEL_LOG, Fusion, finished, lifts_of, plain
 from asr.decoding.greedy import refuse_sum
 from asr.decoding.prefix_beam import ALIVE, ROOT, Limits, advance, new_beam, new_room, new_tree, pruned
 from asr.errors import UsageError
@@ -57,7 +57,7 @@ class BeamSearch:
         """
         config = config or BeamConfig()
         self._fusion = fusion if fusion is not None else plain(num_tokens)
-        lifts = np.exp(self._fusion.lifts)
+        lifts = np.exp(lifts_of(self._fusion))
         self._limits = Limits(
             config.beam, exp(-config.beam_margin), exp(-config.token_margin), lifts, float(lifts.max()), BLANK_ID
         )

@@ -72,8 +72,7 @@ class Fusion(NamedTuple):
         token_words: (V,) the model's id of each token, where tokens are its units.
         weight: of a log10 of the model, in natural logs; bonus: of a word; unknown: of one outside the vocabulary.
         start: the model's state before the first word.
-        lifts: (V,) by how much each token may raise a prefix, natural log: what the acoustic model finds worse by
-            more is not tried.
+        hotword_lifts: (V,) by how much hotwords may raise a prefix with each token, natural log.
     """
 
     spelling: Spelling
@@ -86,7 +85,16 @@ class Fusion(NamedTuple):
     unknown: float
     start: int
     hotwords: Trie
-    lifts: NDArray[np.float64]
+    hotword_lifts: NDArray[np.float64]
+
+
+def lifts_of(fusion: Fusion) -> NDArray[np.float64]:
+    """Return (V,) by how much each token may raise a prefix, natural log: what the acoustic model finds worse by more
+    is not tried.
+
+    Where a word ends this is its bonus, and as much as it is likelier where it stands than anywhere.
+    """
+    return fusion.hotword_lifts + fusion.spelling.starts * (max(0.0, fusion.bonus) + 2.0 * fusion.weight)
 
 
 def no_trie() -> Trie:

@@ -68,7 +68,7 @@ def fuse(
     spelling = spelling_of(tokenizer)
     # a token gains the weight of each of its characters at most
     lifts = max([0.0, *phrases.values()]) * np.diff(spelling.firsts).astype(np.float64)
-    fusion = base._replace(spelling=spelling, hotwords=_hotword_trie(phrases), lifts=lifts)
+    fusion = base._replace(spelling=spelling, hotwords=_hotword_trie(phrases), hotword_lifts=lifts)
     if model is None:
         return fusion
     units, token_words = _units(tokenizer, model)
@@ -81,8 +81,6 @@ def fuse(
         bonus=config.bonus,
         unknown=config.unknown,
         start=model.start,
-        # where a word ends: its bonus, and as much as it is likelier where it stands than anywhere
-        lifts=lifts + spelling.starts * (max(0.0, config.bonus) + 2.0 * config.weight * LN_10),
     )
 
 

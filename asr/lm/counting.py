@@ -1,6 +1,6 @@
 """Texts to word ids, and word ids to counts of n-grams, by sorting packed keys."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,15 +20,19 @@ _DONE, _TABLE_FULL, _MARK = 0, 1, 2
 _POSITION, _FILLED, _INSIDE = 0, 1, 2
 
 
-def encoded_blocks(path: str | Path, table: WordTable, *, growing: bool) -> Iterator[NDArray[np.int32]]:
+def encoded_blocks(
+    path: str | Path, table: WordTable, *, growing: bool, spelling: Callable[[str], str] | None = None
+) -> Iterator[NDArray[np.int32]]:
     """Yield the word ids of whole sentences of a text, a line each, <s> before and </s> after it.
 
     Words are what stands between spaces, tabs and other controls; a line without words is an empty sentence.
 
-    Args: growing: give new words ids; otherwise they count as <unk>, and so do words spelled like a mark.
+    Args:
+        growing: give new words ids; otherwise they count as <unk>, and so do words spelled like a mark.
+        spelling: what becomes of a line before its words are looked at.
     Raises: DataError as `line_blocks`, and for a word spelled <s>, </s> or <unk> while growing.
     """
-    for number, block in line_blocks(path):
+    for number, block in line_blocks(path, spelling):
         text = np.frombuffer(block, np.uint8)
         ids, at = np.empty(2 * len(text), np.int32), np.zeros(3, np.int64)
         while (status := _encode(text, ids, at, table.arrays, growing)) == _TABLE_FULL:

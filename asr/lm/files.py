@@ -29,12 +29,17 @@ def _give_memory_back() -> None:
             trim(0)
 
 
+def is_arpa(path: str | Path) -> bool:
+    """Return whether a file of this name is written as ARPA."""
+    return str(path).endswith(ARPA_SUFFIXES)
+
+
 def save_ngram(path: str | Path, model: NgramModel, *, arpa: bool = False) -> None:
     """Write a model: as ARPA if the name ends in .arpa or .arpa.gz or `arpa` is set, otherwise in our own form.
 
     Raises: MachineError.
     """
-    if arpa or str(path).endswith(ARPA_SUFFIXES):
+    if arpa or is_arpa(path):
         write_arpa(path, model)
     else:
         write_binary(path, model)

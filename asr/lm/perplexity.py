@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from asr.errors import DataError
+from asr.lm.binding import spelling_of
 from asr.lm.counting import encoded_blocks
 from asr.lm.lookup import stream_log10
 from asr.lm.ngram import NgramModel
@@ -46,12 +47,14 @@ def _perplexity(log10: float, num_tokens: int) -> float:
 def perplexity(model: NgramModel, text: str | Path) -> Perplexity:
     """Return how well the model foresees a text with one sentence a line, plain, gzip or "-" for standard input.
 
+    A model that is bound to a recogniser reads the text as that one spells.
+
     Raises: DataError for a text without a line, or one that cannot be read.
     """
     table = WordTable(model.symbols[len(MARKS) :])
     sentences = tokens = unknown = 0
     log10 = log10_unknown = 0.0
-    for ids in encoded_blocks(text, table, growing=False):
+    for ids in encoded_blocks(text, table, growing=False, spelling=spelling_of(model)):
         scores, is_unknown = stream_log10(model, ids), ids == UNKNOWN
         sentences += int(np.count_nonzero(ids == START))
         tokens += len(ids)

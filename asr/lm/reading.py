@@ -3,7 +3,7 @@
 import gzip
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -20,23 +20,31 @@ def named(path: str | Path) -> str:
     return "standard input" if str(path) == "-" else str(path)
 
 
-def line_blocks(path: str | Path) -> Iterator[tuple[int, bytes]]:
+def line_blocks(path: str | Path, spelling: Callable[[str], str] | None = None) -> Iterator[tuple[int, bytes]]:
     """Yield (number of its first line, from 1; whole lines, each ended by a newline) of a UTF-8 text.
 
     `path` "-" is standard input; what starts like gzip is expanded; a byte-order mark at the start is dropped.
+
+    Args: spelling: what becomes of a line, such as a recogniser's normaliser.
     Raises: DataError if it cannot be read, is truncated or not UTF-8, or has a line of a megabyte or more.
     """
     number = 1
     for block in _whole_lines(path):
         try:
-            block.decode()
+            text = block.decode()
         except UnicodeDecodeError as error:
             at = number + block.count(b"\n", 0, error.start)
             raise DataError(
                 f"{named(path)}:{at}: not UTF-8 (byte 0x{block[error.start]:02x}); save the file as UTF-8"
             ) from None
-        yield number, block
+        yield number, block if spelling is None else _spelled(text, spelling)
         number += block.count(b"\n")
+
+
+def _spelled(lines: str, spelling: Callable[[str], str]) -> bytes:
+    """Return as many lines as there were, each with the words that `spelling` makes of it."""
+    spelled = (" ".join(spelling(line).split()) for line in lines.removesuffix("\n").split("\n"))
+    return "".join(f"{line}\n" for line in spelled).encode()
 
 
 def _whole_lines(path: str | Path) -> Iterator[bytes]:

@@ -37,6 +37,7 @@ def train_ngram(
     *,
     cutoffs: Sequence[int] = (),
     vocabulary: str | Path | None = None,
+    spelling: Callable[[str], str] | None = None,
     progress: Callable[[int, int | None], None] = lambda done, total: None,
 ) -> Trained:
     """Return an interpolated modified Kneser-Ney model of a text with one sentence a line.
@@ -46,13 +47,14 @@ def train_ngram(
         order: words in the longest n-grams, 1 to 5.
         cutoffs: counts up to which n-grams of 1, 2, ... words are left out; the last goes on for longer ones.
         vocabulary: a file of the words that the model shall have; those that the text lacks are as likely as <unk>.
+        spelling: what becomes of a line of the text and of the vocabulary, such as a recogniser's normaliser.
         progress: called with the number of sentences read.
     Raises: UsageError for settings that cannot be; DataError for a text without words, or one that cannot be read.
     """
     check_settings(order, cutoffs)
-    allowed_words = _words_of(vocabulary) if vocabulary is not None else None
+    allowed_words = _words_of(vocabulary, spelling) if vocabulary is not None else None
     table = WordTable()
-    ids = _encode(text, table, progress)
+    ids = _encode(text, table, spelling, progress)
     num_of_text = len(table)
     allowed = None
     if allowed_words is not None:
@@ -84,9 +86,14 @@ def _spaced(numbers: Sequence[int]) -> str:
     return " ".join(map(str, numbers))
 
 
-def _encode(text: str | Path, table: WordTable, progress: Callable[[int, int | None], None]) -> NDArray[np.int32]:
+def _encode(
+    text: str | Path,
+    table: WordTable,
+    spelling: Callable[[str], str] | None,
+    progress: Callable[[int, int | None], None],
+) -> NDArray[np.int32]:
     blocks, done = [], 0
-    for block in encoded_blocks(text, table, growing=True):
+    for block in encoded_blocks(text, table, growing=True, spelling=spelling):
         blocks.append(block)
         done += int(np.count_nonzero(block == START))
         progress(done, None)
@@ -96,8 +103,8 @@ def _encode(text: str | Path, table: WordTable, progress: Callable[[int, int | N
     return ids
 
 
-def _words_of(path: str | Path) -> set[str]:
-    words = {word.decode() for _, block in line_blocks(path) for word in block.split()}
+def _words_of(path: str | Path, spelling: Callable[[str], str] | None) -> set[str]:
+    words = {word.decode() for _, block in line_blocks(path, spelling) for word in block.split()}
     words.difference_update(MARKS)
     if not words:
         raise DataError(

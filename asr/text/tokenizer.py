@@ -74,6 +74,11 @@ class Tokenizer:
         return " " in self._alphabet
 
     @property
+    def alphabet(self) -> str:
+        """The characters that have symbols of their own, in order of code points; the space is not among them."""
+        return "".join(sorted(self._alphabet - {" "}))
+
+    @property
     def byte_fallback(self) -> bool:
         """Whether characters without a symbol are spelled in bytes, so that nothing is outside the alphabet."""
         return self._units is not None and len(self._units.byte_values) == 256

@@ -1,0 +1,30 @@
+"""The picture of error rates over two weights of a search."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from asr.errors import writing
+from asr.plots.curve import require_matplotlib
+
+
+def draw_landscape(
+    rates: Mapping[tuple[float, float], float], path: Path, *, best: tuple[float, float], title: str
+) -> None:
+    """Write the picture of error rates, in percent, over (weight, bonus); the best is ringed.
+
+    Raises: MachineError if matplotlib is missing or the file cannot be written.
+    """
+    require_matplotlib()
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    weights, bonuses = zip(*rates, strict=True)
+    dots = axes.scatter(weights, bonuses, c=list(rates.values()), s=220, cmap="viridis_r", edgecolors="none")
+    for (weight, bonus), rate in rates.items():
+        axes.annotate(f"{rate:.1f}", (weight, bonus), xytext=(0, -16), textcoords="offset points", ha="center", size=7)
+    axes.scatter(*best, s=320, facecolors="none", edgecolors="#b8552b", linewidths=2)
+    axes.set(xlabel="weight of the language model", ylabel="bonus of a word", title=title)
+    figure.colorbar(dots, ax=axes, label="%")
+    with writing(path):
+        figure.savefig(path, dpi=150)
