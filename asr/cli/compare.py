@@ -3,15 +3,16 @@
 import argparse
 import json
 import time
+from collections.abc import Mapping
 
 from asr import receipts
 from asr.cli.outputs import refuse_overwriting
 from asr.errors import DataError, UsageError
 from asr.scoring.comparison import Comparison, compare, comparison_text, comparison_values, contrast_values
 from asr.scoring.error_rate import Score, score
-from asr.scoring.texts import pair_up, read_texts
+from asr.scoring.texts import Text, pair_up, read_texts
 from asr.store import write_json
-from asr.text.normalize import Normalizer
+from asr.text.normalize import Case, Normalizer
 from asr.text.tokenizer import Tokenizer
 
 HELP = "say whether one set of hypotheses is better than another, or only luckier"
@@ -45,7 +46,8 @@ def run(args: argparse.Namespace) -> int:
     if args.out is not None:
         refuse_overwriting(args.out, _inputs(args))
     spelling = Tokenizer.load(args.tokens).normalizer if args.tokens else None
-    a, b = (_scored(args, path, spelling) for path in (args.a, args.b))
+    references = read_texts(args.references)
+    a, b = (_scored(references, path, args.case, spelling) for path in (args.a, args.b))
     result = compare(a, b, seed=_SEED)
     if args.out is not None:
         write_json(args.out, comparison_values(result) | {"utterances": contrast_values(result)})
@@ -57,12 +59,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _scored(args: argparse.Namespace, path: str, spelling: Normalizer | None) -> Score:
+def _scored(references: Mapping[str, Text], path: str, case: Case, spelling: Normalizer | None) -> Score:
+    """Return the score of the hypotheses in `path`.  Raises: DataError, which names the file: there are two of them."""
+    hypotheses = read_texts(path)
     try:
-        return score(pair_up(read_texts(args.references), read_texts(path)), case=args.case, spelling=spelling)
+        return score(pair_up(references, hypotheses), case=case, spelling=spelling)
     except DataError as error:
-        where = "" if str(error).startswith((path, args.references)) else f"{path}: "
-        raise DataError(f"{where}{error}") from None
+        raise DataError(f"{path}: {error}") from None
 
 
 def _inputs(args: argparse.Namespace) -> list[str]:

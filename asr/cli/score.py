@@ -146,9 +146,9 @@ def _print(
         print(summary(result, interval))
         for way, parts in tables.items():
             print(f"\n{slice_table(way, parts, result)}")
-        over_speakers = interval_over_slices(tables.get("speaker", []), seed=_SEED)
-        if over_speakers is not None:
-            print(interval_line(over_speakers, f"{len(tables['speaker'])} speakers"))
+            over = interval_over_slices(parts, seed=_SEED) if way == "speaker" else None
+            if over is not None:
+                print(interval_line(over, f"{len(parts)} speakers"))
     by_case = case_only_substitutions(result)
     if by_case:
         cure = "--case lower counts them as right"

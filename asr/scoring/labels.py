@@ -2,21 +2,22 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from asr.audio.files import read_audio
 from asr.errors import DataError
-from asr.recognizer import Progress
 from asr.scoring import spoken
 from asr.scoring.error_rate import Score
 from asr.scoring.slices import DECIBELS, SECONDS, WORDS, in_bins
-from asr.scoring.snr import estimate_snr
 from asr.scoring.texts import Text
+
+if TYPE_CHECKING:
+    from asr.recognizer import Progress
 
 WAYS = ("speaker", "length", "words", "snr")
 
 
 def labels(
-    way: str, score: Score, references: Mapping[str, Text], manifest: str | Path, progress: Progress | None = None
+    way: str, score: Score, references: Mapping[str, Text], manifest: str | Path, progress: "Progress | None" = None
 ) -> dict[str, str]:
     """Return the label of each utterance by id, in the order in which the slices shall stand.
 
@@ -34,12 +35,15 @@ def labels(
 
 
 def snrs(
-    references: Mapping[str, Text], manifest: str | Path, progress: Progress | None = None
+    references: Mapping[str, Text], manifest: str | Path, progress: "Progress | None" = None
 ) -> dict[str, float | None]:
     """Return the estimated signal-to-noise ratio of each utterance, dB, None for digital silence.
 
     Raises: DataError naming the utterance whose audio cannot be read.
     """
+    from asr.audio.files import read_audio
+    from asr.scoring.snr import estimate_snr
+
     report: Callable[[int, int | None, float], None] = progress or (lambda done, total, seconds: None)
     found: dict[str, float | None] = {}
     heard = 0.0

@@ -119,24 +119,25 @@ def _bar(part: Slice | None, longest: float) -> str:
 def _confusions(score: Score) -> str:
     """Return the counts by word; a pair is a button that searches for its utterances."""
     found = count_confusions(score.utterances)
-    columns = (
-        ("Substituted: said → recognised", [(_pair_query(*pair), count) for pair, count in found.pairs]),
-        ("Deleted", [(_pair_query(word, None), count) for word, count in found.deleted]),
-        ("Inserted", [(_pair_query(None, word), count) for word, count in found.inserted]),
+    columns: tuple[tuple[str, list[tuple[str, str, int]]], ...] = (
+        ("Said → recognised", [(f"{pair[0]} → {pair[1]}", _query(*pair), count) for pair, count in found.pairs]),
+        ("Deleted", [(word, _query(word, None), count) for word, count in found.deleted]),
+        ("Inserted", [(word, _query(None, word), count) for word, count in found.inserted]),
     )
     shown = "".join(_counts(title, items) for title, items in columns)
     return f'<details open><summary>Confusions</summary><div class="columns">{shown}</div></details>'
 
 
-def _counts(title: str, items: Sequence[tuple[str, int]]) -> str:
+def _counts(title: str, items: Sequence[tuple[str, str, int]]) -> str:
     rows = "".join(
-        f'<li><span>{count}</span><button type="button" data-query="{text}"><bdi>{text}</bdi></button></li>'
-        for text, count in ((escape(query), count) for query, count in items)
+        f'<li><span>{count}</span><button type="button" data-query="{escape(query)}"><bdi>{escape(text)}</bdi></button>'
+        "</li>"
+        for text, query, count in items
     )
-    return f"<div><h3>{title}</h3><ol>{rows}</ol></div>"
+    return f"<div><h3>{title} ({sum(count for *_, count in items)})</h3><ol>{rows}</ol></div>"
 
 
-def _pair_query(left: str | None, right: str | None) -> str:
+def _query(left: str | None, right: str | None) -> str:
     """Return what to search for to find an error: "three→free", "e→" for a deletion, "→uh" for an insertion."""
     return f"{left or ''}→{right or ''}"
 
@@ -170,7 +171,7 @@ def _searched(item: UtteranceScore, speaker: str | None) -> str:
     """Return all that a search looks in, in lower case, each error between spaces as its button asks for it."""
     said = " ".join(left for left, _ in item.alignment if left is not None)
     heard = " ".join(right for _, right in item.alignment if right is not None)
-    errors = " ".join(_pair_query(left, right) for left, right in item.alignment if left != right)
+    errors = " ".join(_query(left, right) for left, right in item.alignment if left != right)
     return "\n".join((item.id, speaker or "", said, heard, f" {errors} ")).lower()
 
 

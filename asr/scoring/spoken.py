@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asr.errors import DataError, shown
-from asr.recognizer import AudioSource
 from asr.scoring.texts import Text
 from asr.units import Seconds, is_number
+
+if TYPE_CHECKING:
+    from asr.recognizer import AudioSource
 
 
 def speakers(texts: Mapping[str, Text], manifest: str | Path) -> dict[str, str]:
@@ -44,11 +46,13 @@ def durations(texts: Mapping[str, Text], manifest: str | Path) -> dict[str, Seco
     return found
 
 
-def source_of(name: str, text: Text, manifest: str | Path) -> AudioSource:
+def source_of(name: str, text: Text, manifest: str | Path) -> "AudioSource":
     """Return where the sound of an utterance lies; paths start from the manifest's folder.
 
     Raises: DataError if the row names no audio, or nonsense.
     """
+    from asr.recognizer import AudioSource
+
     spoken, where = text.spoken, text.where
     if "audio" not in spoken:
         raise DataError(f"{where}: utterance {name!r} names no 'audio'; score against the manifest, which does")
