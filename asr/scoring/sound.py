@@ -56,12 +56,9 @@ def sounds(
     report: Callable[[int, int | None, float], None] = progress or (lambda done, total, seconds: None)
     found: dict[str, Sound] = {}
     unread: list[DataError] = []
-    room, heard, too_long, left_out = MAX_BYTES, 0.0, 0, 0
-    draw = Painter()
+    held, heard, too_long, left_out = 0, 0.0, 0, 0
+    painter = Painter()
     for number, name in enumerate(ids, 1):
-        if room <= 0:
-            left_out = len(ids) - number + 1
-            break
         try:
             waveform, rate = _read(name, references[name], manifest)
         except DataError as error:
@@ -70,13 +67,13 @@ def sounds(
         if len(waveform) > MAX_SECONDS * rate:
             too_long += 1
             continue
-        sound = Sound(encode_audio(waveform, rate, ".flac", name=name), draw.png(waveform, rate), len(waveform) / rate)
-        room -= len(sound.flac) + len(sound.png or b"")
-        if room >= 0:
-            found[name] = sound
-        else:
-            left_out += 1
-        heard += sound.duration
+        flac, png = encode_audio(waveform, rate, ".flac", name=name), painter.png(waveform, rate)
+        held += len(flac) + len(png or b"")
+        if held > MAX_BYTES:
+            left_out = len(ids) - len(found) - len(unread) - too_long
+            break
+        found[name] = Sound(flac, png, len(waveform) / rate)
+        heard += found[name].duration
         report(number, len(ids), heard)
     return Sounds(found, tuple(_notes(unread, too_long, left_out, len(ids))))
 
