@@ -105,8 +105,9 @@ def comparison_text(comparison: Comparison, name_a: str, name_b: str, *, shown: 
 
 def contrast_text(contrast: Contrast) -> str:
     """Return the three texts one above the other, with I, D or S below each error of A and of B."""
-    head = f"{contrast.id}: A {contrast.errors_a}, B {contrast.errors_b}"
-    return "\n".join([head, columns_text(contrast.columns, ("ref:", "A:", "B:"))])
+    rows = columns_text(contrast.columns, ("ref:", "A:", "B:")).splitlines()
+    marked = [row for row in rows if row]  # no row of marks below who is right
+    return "\n".join([f"{contrast.id}: A {contrast.errors_a}, B {contrast.errors_b}", *marked])
 
 
 def comparison_values(comparison: Comparison) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import base64
 import hashlib
 import importlib.resources
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
@@ -157,14 +158,22 @@ def _utterance(
     about = [] if speaker is None else [f"speaker {speaker}"]
     about += [f"{words.errors} / {words.reference}{rate}", counted]
     about += [] if sound is None else [f"{seconds:.1f} s"]
+    lead = '<li class="lead"><span>said</span><span>recognised</span></li>'
     sortable = words.rate if words.reference else float(words.errors)
     return (
         f'<article data-order="{number}" data-errors="{words.errors}" data-rate="{sortable:.6f}" '
         f'data-seconds="{seconds:.6f}" data-text="{escape(_searched(item, speaker))}">'
         f"<header><h3><bdi>{escape(item.id)}</bdi></h3>{''.join(f'<p>{escape(some)}</p>' for some in about)}</header>"
-        f'{_sound(sound)}<ol class="words"><li class="lead"><span>said</span><span>recognised</span></li>'
+        f'{_sound(sound)}<ol class="words" dir="{_direction(item)}">{lead}'
         f"{''.join(_words(item, times))}</ol></article>"
     )
+
+
+def _direction(item: UtteranceScore) -> str:
+    """Return which way the words run: that of the first letter, as in dir="auto"."""
+    letters = "".join(left or right or "" for left, right in item.alignment)
+    strong = (unicodedata.bidirectional(letter) for letter in letters)
+    return "rtl" if next((kind for kind in strong if kind in ("L", "R", "AL")), "L") != "L" else "ltr"
 
 
 def _searched(item: UtteranceScore, speaker: str | None) -> str:

@@ -51,11 +51,9 @@ def test_prints_rates_tests_and_the_utterances_that_decide(folder: Path, capsys:
         "         S   D",
         "B:   one two three",
         "",
-        "",
         "u2: A 0, B 1",
         "ref: yes",
         "A:   yes",
-        "",
         "B:   yet",
         "     S",
         "",
@@ -64,7 +62,6 @@ def test_prints_rates_tests_and_the_utterances_that_decide(folder: Path, capsys:
         "A:   go on oh",
         "           I",
         "B:   go on **",
-        "",
     ]
 
 

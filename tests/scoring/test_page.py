@@ -103,3 +103,11 @@ def test_silence_only() -> None:
     shown = _Reader(_page([Pair("u", "", "")]))
     assert "no error" in shown.texts
     assert shown.all("article")[0]["data-rate"] == "0.000000"
+
+
+def test_words_run_as_their_script_does() -> None:
+    shown = _Reader(
+        _page([Pair("u", "שלום a", "a"), Pair("v", "1 a שלום", "a"), Pair("w", "", "سلام"), Pair("x", "7", "7")])
+    )
+    directions = [attributes["dir"] for attributes in shown.all("ol") if "dir" in attributes]
+    assert directions == ["rtl", "ltr", "rtl", "ltr"]

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from asr.cli.main import main
 from asr.scoring.error_rate import Alignment, Pair, Score, score
 from asr.scoring.paired import matched_pairs, merged, segment_errors
+from asr.scoring.texts import pair_up, read_texts
+from recipes.an4.prepare import prepare
 
 pytestmark = pytest.mark.skipif(shutil.which("sctk") is None, reason="no sctk on PATH (Debian: apt install sctk)")
 
@@ -61,6 +64,19 @@ def test_sclite_counts_more_where_its_weights_prefer_more_errors(tmp_path: Path)
     pairs = [Pair("u", "x y z a b", "a b p q r")]
     assert score(pairs).words.errors == 5
     assert _sclite_totals(tmp_path, pairs) == (5, 6)
+
+
+@pytest.mark.corpora
+@pytest.mark.slow
+def test_totals_of_what_a_model_makes_of_an4_are_sclites(tmp_path: Path, corpora: Path) -> None:
+    prepare(corpora / "an4", tmp_path)
+    for part in ("valid", "test"):
+        manifest, hypotheses = tmp_path / f"{part}.jsonl", tmp_path / f"{part}.hyp.jsonl"
+        assert main(["decode", str(manifest), "--model", "an4", "--out", str(hypotheses)]) == 0
+        texts = pair_up(read_texts(manifest), read_texts(hypotheses))
+        pairs = [Pair(f"u{number}", pair.reference.lower(), pair.hypothesis) for number, pair in enumerate(texts)]
+        ours = score(pairs).words
+        assert _sclite_totals(tmp_path, pairs) == (ours.reference, ours.errors)
 
 
 def test_matched_pairs_are_those_of_sc_stats(tmp_path: Path) -> None:
