@@ -67,8 +67,9 @@ def run(args: argparse.Namespace) -> int:
     if args.html is not None:
         _write_page(args, result, interval, tables, references, hypotheses)
     if args.out is not None:
+        values = score_values(result, interval, utterances=False, tables=tables)
         write_json(args.out, score_values(result, interval, utterances=True, tables=tables))
-        _write_receipt(args, spelling, references, result, interval, time.monotonic() - start)
+        _write_receipt(args, spelling, references, values, result, time.monotonic() - start)
     _print(args, result, interval, tables)
     return 0
 
@@ -104,9 +105,8 @@ def _shown_tables(
 
 
 def _title(args: argparse.Namespace) -> str:
-    """Return what a report is of; bytes of file names that are not UTF-8 become signs of it."""
-    names = f"{args.hypotheses} against {args.references}"
-    return os.fsencode(names).decode("utf-8", "replace")
+    """Return what a report is of."""
+    return f"{args.hypotheses} against {args.references}"
 
 
 def _write_page(
@@ -161,8 +161,8 @@ def _write_receipt(
     args: argparse.Namespace,
     spelling: Normalizer | None,
     references: Mapping[str, Text],
+    values: Mapping[str, object],
     result: Score,
-    interval: Interval | None,
     wall_seconds: float,
 ) -> None:
     receipt = receipts.collect(
@@ -170,7 +170,7 @@ def _write_receipt(
         config={"case": args.case} | ({"text": spelling.config.model_dump(mode="json")} if spelling else {}),
         seed=_SEED,
         inputs=_inputs(args),
-        result=score_values(result, interval, utterances=False),
+        result=values,
         utterances=len(result.utterances),
         words=result.words.reference,
         audio_seconds=_total_seconds(references.values()),

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from asr.scoring.bootstrap import Interval
 from asr.scoring.confusions import count_confusions
 from asr.scoring.error_rate import ErrorCounts, Score
-from asr.scoring.report import alignment_text, summary, text_width
+from asr.scoring.report import alignment_text, summary, text_width, valid_text
 from asr.scoring.slices import Slice
 
 SUMMARY_COLUMNS = ("utterances", "words", "Corr", "Sub", "Del", "Ins", "Err", "S.Err", "95 % interval of Err")
@@ -16,7 +16,7 @@ def listing(title: str, score: Score, interval: Interval | None, tables: Mapping
 
     Args: tables: what slices are of ("speaker") and the slices.
     """
-    parts = [title, summary(score, interval)]
+    parts = [valid_text(title), summary(score, interval)]
     parts += [slice_table(name, slices, score) for name, slices in (tables or {"": []}).items()]
     parts += list(_word_tables(score))
     parts += ["ALIGNMENTS (* stands for no word; S substituted, D deleted, I inserted)"]

@@ -15,7 +15,7 @@ from asr.scoring.bootstrap import Interval
 from asr.scoring.confusions import count_confusions
 from asr.scoring.error_rate import Score, UtteranceScore
 from asr.scoring.listing import SUMMARY_COLUMNS, percent, slice_rows
-from asr.scoring.report import error_mark
+from asr.scoring.report import error_mark, valid_text
 from asr.scoring.slices import Slice
 from asr.scoring.sound import Sound, Sounds
 from asr.scoring.spoken import known_speakers, word_times
@@ -46,9 +46,9 @@ def page(
     )
     values = {
         "policy": escape(_policy(template)),
-        "title": escape(title),
+        "title": escape(valid_text(title)),
         "facts": _facts(score, interval),
-        "notes": "\n".join(f'<p class="note">{escape(note)}</p>' for note in sounds.notes),
+        "notes": "\n".join(f'<p class="note">{escape(valid_text(note))}</p>' for note in sounds.notes),
         "tables": "\n".join(_table(way, parts, score) for way, parts in tables.items()),
         "confusions": _confusions(score),
         "utterances": "\n".join(utterances),

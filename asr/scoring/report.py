@@ -147,6 +147,11 @@ def error_mark(reference: str | None, word: str | None) -> str:
     return "I" if reference is None else "D" if word is None else "S"
 
 
+def valid_text(text: str) -> str:
+    """Return text that can be written as UTF-8: bytes of file names that are none become question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def text_width(text: str) -> int:
     """Return the columns that a terminal uses: two for wide East Asian characters, none for combining marks."""
     wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)

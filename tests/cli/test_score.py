@@ -184,6 +184,7 @@ def test_slices_are_printed_and_written(folder: Path, capsys: pytest.CaptureFixt
         "95 % interval of the WER: 0.00 to 50.00 (bootstrap over 2 speakers, 10000 replications, seed 0)",
     ]
     written = json.loads((folder / "s.json").read_text(encoding="utf-8"))["slices"]
+    assert json.loads((folder / "s.receipt.json").read_text(encoding="utf-8"))["result"]["slices"] == written
     assert {way: [part["name"] for part in parts] for way, parts in written.items()} == {
         "speaker": ["s0", "s1"],
         "length": ["1 to 2 s", "2 to 4 s"],
@@ -233,3 +234,16 @@ def test_reports_that_cannot_be_made(
     assert captured.err.startswith(f"asr score: {message}")
     assert captured.err.count("\n") == 1
     assert {path.name for path in folder.iterdir()} == {"ref.jsonl", "hyp.jsonl"}
+
+
+def test_reports_of_a_file_whose_name_is_not_utf8(folder: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    name = "caf\udce9"
+    try:
+        (folder / name).mkdir()
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    (folder / "ref.jsonl").rename(folder / name / "ref.jsonl")
+    assert main(["score", f"{name}/ref.jsonl", "hyp.jsonl", "--report", "r.txt", "--html", "r.html"]) == 0
+    assert b"caf\xe9/a.wav: there is no such audio file" in capfdbinary.readouterr().err
+    assert "caf?/ref.jsonl" in (folder / "r.txt").read_text(encoding="utf-8")
+    assert "caf?/a.wav: there is no such audio file" in (folder / "r.html").read_text(encoding="utf-8")
