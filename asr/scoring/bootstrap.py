@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from asr.errors import UsageError
 from asr.randomness import stream
@@ -42,21 +43,26 @@ def bootstrap_interval(
     lengths = np.array([count.reference for count in counts], dtype=np.int64)
     if not lengths.sum():
         return None
-    rates = _resampled_rates(errors, lengths, replications, stream(seed, "bootstrap"))
+    drawn_errors, drawn_lengths = drawn_sums((errors, lengths), replications, stream(seed, "bootstrap"))
+    spoken = drawn_lengths > 0
+    rates = drawn_errors[spoken] / drawn_lengths[spoken]
     low, high = np.quantile(rates, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), float(high), level, replications, seed)
 
 
-def _resampled_rates(
-    errors: np.ndarray, lengths: np.ndarray, replications: int, generator: np.random.Generator
-) -> np.ndarray:
-    num_utterances = len(errors)
+def drawn_sums(
+    values: Sequence[NDArray[np.int64]], replications: int, generator: np.random.Generator
+) -> list[NDArray[np.int64]]:
+    """Return for each array (utterances,) its sums (replications,) over utterances drawn with replacement.
+
+    Each replication draws as many as there are, the same for all arrays.
+    """
+    num_utterances = len(values[0])
     block = max(1, _BLOCK_DRAWS // num_utterances)
-    rates = []
+    sums: list[list[NDArray[np.int64]]] = [[] for _ in values]
     for first in range(0, replications, block):
         size = (min(block, replications - first), num_utterances)
         drawn = generator.integers(0, num_utterances, size=size)
-        drawn_lengths = lengths[drawn].sum(axis=1)
-        spoken = drawn_lengths > 0
-        rates.append(errors[drawn].sum(axis=1)[spoken] / drawn_lengths[spoken])
-    return np.concatenate(rates)
+        for some, value in zip(sums, values, strict=True):
+            some.append(value[drawn].sum(axis=1))
+    return [np.concatenate(some) for some in sums]

@@ -1,12 +1,13 @@
 """The texts to compare: read from manifests or hypotheses, paired by id.
 
-Both are JSON Lines with `id` and `text` (docs/formats.md); other keys do not matter to a score.
+Both are JSON Lines with `id` and `text` (docs/formats.md); other keys do not matter to a score.  What else a manifest
+says of an utterance is kept as it is written, and looked at by who needs it (asr/scoring/spoken.py).
 """
 
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,25 @@ from asr.errors import DataError, shown
 from asr.scoring.error_rate import Pair
 from asr.units import is_number
 
+SPOKEN_KEYS = ("speaker", "audio", "start", "channel", "words")
+
 _SHOWN_IDS = 5
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """What one utterance says; its duration in seconds where the file tells."""
+    """What one utterance says; its duration in seconds where the file tells.
+
+    Attributes:
+        spoken: the values of `SPOKEN_KEYS` that the row has, unchecked.
+        where: file and line, for messages.
+    """
 
     text: str
     duration: float | None
+    spoken: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    where: str = field(default="", compare=False)
 
 
 def read_texts(path: str | Path) -> dict[str, Text]:
@@ -77,7 +87,8 @@ def _add_row(texts: dict[str, Text], line: str, *, where: str) -> None:
         raise DataError(
             f"{where}: utterance {name!r}: 'duration' must be in seconds, got {shown(duration)}; correct it"
         )
-    texts[name] = Text(text, None if duration is None else float(duration))
+    spoken = {key: row[key] for key in SPOKEN_KEYS if row.get(key) is not None}
+    texts[name] = Text(text, None if duration is None else float(duration), spoken, where)
 
 
 def _parse(line: str, *, where: str) -> dict[str, Any]:

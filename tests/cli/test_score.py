@@ -3,8 +3,10 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from asr.audio.files import write_audio
 from asr.cli.main import main
 from asr.receipts import file_hash
 from asr.text.normalize import Normalizer, NormalizerConfig
@@ -158,3 +160,90 @@ def test_out_may_not_be_an_input(folder: Path, capsys: pytest.CaptureFixture[str
     assert main(["score", "ref.jsonl", "hyp.jsonl", "--out", "./ref.jsonl"]) == 2
     assert "one of the files to read" in capsys.readouterr().err
     assert json.loads((folder / "ref.jsonl").read_text(encoding="utf-8").splitlines()[0]) == REFERENCES[0]
+
+
+def _speech(folder: Path) -> None:
+    """Write recordings for the references, with speakers."""
+    rng = np.random.default_rng(0)
+    for name, seconds in (("a", 2.0), ("b", 1.5)):
+        write_audio(folder / f"{name}.wav", rng.normal(0, 0.1, int(seconds * 8000)).astype(np.float32), 8000)
+    _write(folder / "ref.jsonl", [{**row, "speaker": f"s{number}"} for number, row in enumerate(REFERENCES)])
+
+
+def test_slices_are_printed_and_written(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _speech(folder)
+    by = [word for way in ("speaker", "length", "words", "snr") for word in ("--by", way)]
+    assert main(["score", "ref.jsonl", "hyp.jsonl", *by, "--out", "s.json"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:4] == LINES
+    assert lines[5:10] == [
+        "speaker  utterances  words   Corr   Sub   Del   Ins   Err  S.Err  95 % interval of Err",
+        "s0                1      6   66.7  16.7  16.7  16.7  50.0  100.0                     -",
+        "s1                1      1  100.0   0.0   0.0   0.0   0.0    0.0                     -",
+        "all               2      7   71.4  14.3  14.3  14.3  42.9   50.0",
+        "95 % interval of the WER: 0.00 to 50.00 (bootstrap over 2 speakers, 10000 replications, seed 0)",
+    ]
+    written = json.loads((folder / "s.json").read_text(encoding="utf-8"))["slices"]
+    assert json.loads((folder / "s.receipt.json").read_text(encoding="utf-8"))["result"]["slices"] == written
+    assert {way: [part["name"] for part in parts] for way, parts in written.items()} == {
+        "speaker": ["s0", "s1"],
+        "length": ["1 to 2 s", "2 to 4 s"],
+        "words": ["1 words", "5 to 9 words"],
+        "snr": ["below 0 dB"],
+    }
+    for parts in written.values():
+        assert sum(part["words"]["errors"] for part in parts) == 3
+
+
+def test_report_and_page(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _speech(folder)
+    assert main(["score", "ref.jsonl", "hyp.jsonl", "--report", "r.txt", "--html", "out/r.html"]) == 0
+    report = (folder / "r.txt").read_text(encoding="utf-8")
+    assert report.startswith("hyp.jsonl against ref.jsonl\n\n" + "\n".join(LINES) + "\n\nspeaker  utterances")
+    assert "      1  three -> free\n" in report
+    page = (folder / "out" / "r.html").read_text(encoding="utf-8")
+    assert (page.count("<article"), page.count("data:audio/flac"), page.count("data:image/png")) == (2, 2, 2)
+    assert "without sound" not in capsys.readouterr().err
+
+
+def test_a_page_without_sound_says_why(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["score", "ref.jsonl", "hyp.jsonl", "--html", "r.html"]) == 0
+    (note,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("asr score:")]
+    assert note.startswith("asr score: 2 of 2 utterances are without sound, the first: ")
+    assert note.endswith("a.wav: there is no such audio file; check the path")
+    assert "2 of 2 utterances are without sound" in (folder / "r.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "message"),
+    [
+        (["--by", "speaker"], 3, "ref.jsonl: 2 of 2 utterances have no 'speaker', the first is 'a'; name them"),
+        (["--by", "snr"], 3, "ref.jsonl:1: utterance 'a': "),
+        (["--by", "age"], 2, "argument --by: invalid choice: 'age'"),
+        (["--report", "hyp.jsonl"], 2, "--report hyp.jsonl: is one of the files to read"),
+        (["--html", "ref.jsonl"], 2, "--html ref.jsonl: is one of the files to read"),
+        (["--html", "x", "--report", "./x"], 2, "--out, --report, --html: two of them name one file"),
+    ],
+)
+def test_reports_that_cannot_be_made(
+    folder: Path, flags: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["score", "ref.jsonl", "hyp.jsonl", *flags, "--out", "s.json"]) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(f"asr score: {message}")
+    assert captured.err.count("\n") == 1
+    assert {path.name for path in folder.iterdir()} == {"ref.jsonl", "hyp.jsonl"}
+
+
+def test_reports_of_a_file_whose_name_is_not_utf8(folder: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    name = "caf\udce9"
+    try:
+        (folder / name).mkdir()
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    (folder / "ref.jsonl").rename(folder / name / "ref.jsonl")
+    assert main(["score", f"{name}/ref.jsonl", "hyp.jsonl", "--report", "r.txt", "--html", "r.html"]) == 0
+    assert b"caf\xe9/a.wav: there is no such audio file" in capfdbinary.readouterr().err
+    assert "caf?/ref.jsonl" in (folder / "r.txt").read_text(encoding="utf-8")
+    assert "caf?/a.wav: there is no such audio file" in (folder / "r.html").read_text(encoding="utf-8")

@@ -41,10 +41,11 @@ def test_same_seed_same_interval_and_another_seed_another() -> None:
 
 
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    errors, lengths = np.array([0, 1, 2]), np.array([4, 5, 6])
-    whole = bootstrap._resampled_rates(errors, lengths, 1000, stream(0, "test"))
+    values = (np.array([0, 1, 2]), np.array([4, 5, 6]))
+    whole = bootstrap.drawn_sums(values, 1000, stream(0, "test"))
     monkeypatch.setattr(bootstrap, "_BLOCK_DRAWS", 21)  # 7 replications at a time: 1000 is no multiple
-    assert bootstrap._resampled_rates(errors, lengths, 1000, stream(0, "test")).tolist() == whole.tolist()
+    blocks = bootstrap.drawn_sums(values, 1000, stream(0, "test"))
+    assert [sums.tolist() for sums in blocks] == [sums.tolist() for sums in whole]
 
 
 def test_draws_without_reference_words_are_left_out() -> None:
