@@ -30,6 +30,19 @@ class Word:
 
 
 @dataclass(frozen=True, slots=True)
+class Token:
+    """One recognised token, as the tokenizer writes it: a space is "▁".
+
+    Attributes: start, end, confidence: as those of a word.
+    """
+
+    token: str
+    start: Seconds
+    end: Seconds
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """One text of an n-best list.
 
