@@ -43,6 +43,7 @@ COMMANDS = {
     "average": "average checkpoints into one model file",
     "decode": "recognise the utterances of a manifest",
     "transcribe": "print what is said in audio files",
+    "align": "find when the words of known texts are said",
     "score": "compare hypotheses with references: word and character error rates",
     "info": "print all that a model file knows about itself",
     "lm": "train, judge and prune n-gram language models",
