@@ -9,6 +9,7 @@ features over the utterance normalises windows over the whole recording, which i
 import importlib.resources
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass
 from itertools import islice
 from math import ceil
@@ -23,9 +24,12 @@ from asr.audio.files import audio_info, open_blocks, read_audio
 from asr.audio.resample import Waveform, resample
 from asr.config import Config
 from asr.decoding.confidence import mean_confidence
-from asr.decoding.greedy import FramePath, GreedyReader, hypothesis_from_path
-from asr.decoding.hypothesis import Word
+from asr.decoding.greedy import GreedyReader, Reading, hypothesis_from_path
+from asr.decoding.hypothesis import Candidate, Token, Word
+from asr.decoding.nbest import distinct_texts
+from asr.decoding.times import tokens_from_spans
 from asr.errors import DataError, InputError, MachineError, UsageError, did_you_mean
+from asr.text.tokenizer import named_characters
 from asr.units import FrameGeometry, Seconds
 
 if TYPE_CHECKING:
@@ -61,7 +65,7 @@ class RecognizerConfig(Config):
 
 
 class Reader(Protocol):
-    """Turns log-probs into a path: `GreedyReader`, or `SearchReader` with a language model and hotwords.
+    """Turns log-probs into a path: `GreedyReader`, `SearchReader` (language model, hotwords) or `GivenTextReader`.
 
     What it hears of a recording can be sliced by frames.
     """
@@ -72,8 +76,8 @@ class Reader(Protocol):
     def join(self, parts: Sequence[Any]) -> Any:
         """Return consecutive parts of one recording as one."""
 
-    def read(self, heard: Any) -> tuple[FramePath, float]:
-        """Return the path that is read, and its score."""
+    def read(self, heard: Any) -> Reading:
+        """Return what is read, and its score."""
 
 
 class Recording(Protocol):
@@ -122,9 +126,11 @@ class Transcript:
 
     Attributes:
         words: with times in seconds from the start of what was transcribed, and confidence in [0, 1].
+        tokens: that spell them, spaces among them, with times and confidence.
         duration: of the audio, in seconds.
         score: natural log-probability of the best path, or what the search maximised.
         warnings: one line each; empty if nothing looks wrong.
+        nbest: the best texts, the first being `text`, where a search was asked for them (`SearchReader`).
     """
 
     text: str
@@ -132,19 +138,25 @@ class Transcript:
     duration: Seconds
     score: float
     warnings: tuple[str, ...] = ()
+    nbest: tuple[Candidate, ...] = ()
+    tokens: tuple[Token, ...] = ()
 
-    def row(self) -> dict[str, object]:
-        """Return what JSON Lines files hold of it (docs/formats.md): times in whole milliseconds."""
-        words = [
-            {
-                "word": word.word,
-                "start": round(word.start, 3),
-                "end": round(word.end, 3),
-                "confidence": round(word.confidence, 4),
-            }
-            for word in self.words
-        ]
-        return {"text": self.text, "words": words, "score": round(self.score, 4), "duration": round(self.duration, 3)}
+    def row(self, *, tokens: bool = False) -> dict[str, object]:
+        """Return what JSON Lines files hold of it (docs/formats.md): times in whole milliseconds.
+
+        Args: tokens: whether the tokens are listed, too.
+        """
+        row: dict[str, object] = {
+            "text": self.text,
+            "words": [{"word": word.word, **_time_row(word)} for word in self.words],
+            "score": round(self.score, 4),
+            "duration": round(self.duration, 3),
+        }
+        if tokens:
+            row["tokens"] = [{"token": token.token, **_time_row(token)} for token in self.tokens]
+        if self.nbest:
+            row["nbest"] = [_candidate_row(candidate) for candidate in self.nbest]
+        return row
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +200,12 @@ class Recognizer:
 
         return Recognizer(AcousticModel.load(path), device=device, config=config)
 
+    def with_reader(self, reader: Reader) -> "Recognizer":
+        """Return a recogniser of the same model that reads its log-probs by another reader."""
+        other = copy(self)
+        other.reader = reader
+        return other
+
     def transcribe(
         self,
         audio: "str | Path | AudioSource | ArrayLike",
@@ -215,6 +233,54 @@ class Recognizer:
         waveform = resample(_checked_waveform(audio), sample_rate, self.model.sample_rate)
         return self._transcribe_waveform(waveform, lambda seconds: None)
 
+    def align(
+        self,
+        audio: "str | Path | AudioSource | ArrayLike",
+        text: str,
+        sample_rate: int | None = None,
+        *,
+        channel: int | None = None,
+    ) -> Transcript:
+        """Return where a text that is known lies in a file or waveform: its words and tokens with their times.
+
+        Hours can be aligned; the score is the natural log-probability of the most probable path that spells the text.
+
+        Args: text: what is said; normalised as the model's texts are.  audio, sample_rate, channel: as `transcribe`.
+        Raises: as `transcribe`; DataError for a text that is empty, holds characters that the model cannot write, or is
+            too long for the audio.
+        """
+        return self.with_reader(self._given_text(text)).transcribe(audio, sample_rate, channel=channel)
+
+    def align_files(
+        self, files: "Iterable[str | Path | Recording]", texts: Iterable[str], *, progress: Progress | None = None
+    ) -> Iterator[Transcript | InputError]:
+        """Yield where each text lies in its file, in the order given; what `align` would raise is yielded in its place.
+
+        Args: progress: as `transcribe_files`.
+        Raises: UsageError if there are not as many texts as files.
+        """
+        sources, given = list(files), list(texts)
+        if len(sources) != len(given):
+            raise UsageError(f"{len(given)} texts for {len(sources)} files; give one each")
+        readers = [_caught(self._given_text, text) for text in given]
+        hearing = next((reader for reader in readers if not isinstance(reader, InputError)), self.reader)
+        yield from self.with_reader(hearing)._results(list(zip(sources, readers, strict=True)), progress)
+
+    def _given_text(self, text: str) -> Reader:
+        """Return the reader of a text.  Raises: DataError if it cannot be spelled."""
+        from asr.decoding.given_text import GivenTextReader
+
+        tokenizer = self.model.tokenizer
+        if strange := tokenizer.unknown(text):
+            raise DataError(
+                f"the text holds {named_characters(strange)}, which the model cannot write; spell it as the model's"
+                " texts are spelled (asr info lists the tokens)"
+            )
+        token_ids = tokenizer.encode(text)
+        if not token_ids:
+            raise DataError("the text is empty: there is nothing to align; write what is said")
+        return GivenTextReader(token_ids)
+
     def transcribe_files(
         self,
         files: "Iterable[str | Path | Recording]",
@@ -225,9 +291,14 @@ class Recognizer:
 
         Args: progress: called with (files done, files in all, seconds of audio done).
         """
-        sources = [as_source(file) if isinstance(file, (str, Path)) else file for file in files]
-        tracker = _Tracker(len(sources), progress)
-        for pool in _pools(sources, self.config.pool_seconds):
+        yield from self._results([(file, self.reader) for file in files], progress)
+
+    def _results(
+        self, files: "Sequence[tuple[str | Path | Recording, Reader | InputError]]", progress: Progress | None
+    ) -> Iterator[Transcript | InputError]:
+        """Yield what the reader of each file makes of it; all of them hear alike.  An error is yielded as it is."""
+        tracker = _Tracker(len(files), progress)
+        for pool in _pools(files, self.config.pool_seconds):
             results: dict[int, Transcript | InputError] = {}
             waiting = iter(range(len(pool)))
             upcoming = next(waiting, None)
@@ -260,12 +331,16 @@ class Recognizer:
         min_rows = CPU_MIN_ROWS if self.device == "cpu" else 1
         batches = _batches(short, seconds, self.config.batch_seconds, min_rows)
         for batch, read in _prefetched((batch, [self._read(pool[index]) for index in batch]) for batch in batches):
-            yield from self._transcribe_batch(batch, read, tracker)
+            yield from self._transcribe_batch(batch, read, pool, tracker)
         for index in (index for index in seconds if seconds[index] > whole):
             yield index, self._long_result(pool[index], tracker)
 
     def _transcribe_batch(
-        self, batch: Sequence[int], read: "Sequence[Waveform | InputError]", tracker: "_Tracker"
+        self,
+        batch: Sequence[int],
+        read: "Sequence[Waveform | InputError]",
+        pool: "Sequence[_Measured]",
+        tracker: "_Tracker",
     ) -> Iterator[tuple[int, Transcript | InputError]]:
         good = [(index, audio) for index, audio in zip(batch, read, strict=True) if not isinstance(audio, InputError)]
         yield from ((index, audio) for index, audio in zip(batch, read, strict=True) if isinstance(audio, InputError))
@@ -273,20 +348,14 @@ class Recognizer:
         for (index, audio), item in zip(good, heard, strict=True):
             duration = len(audio) / self.model.sample_rate
             tracker.hear(duration)
-            yield index, self._transcript(item, duration)
+            yield index, _caught(self.with_reader(pool[index].reader)._transcript, item, duration)
 
     def _long_result(self, item: "_Measured", tracker: "_Tracker") -> Transcript | InputError:
         assert not isinstance(item.seconds, InputError)
-        try:
-            return self._transcribe_source(item.source, item.seconds, tracker.hear)
-        except InputError as error:
-            return error
+        return _caught(self.with_reader(item.reader)._transcribe_source, item.source, item.seconds, tracker.hear)
 
     def _read(self, item: "_Measured") -> Waveform | InputError:
-        try:
-            return item.source.read(self.model.sample_rate)
-        except InputError as error:
-            return error
+        return _caught(item.source.read, self.model.sample_rate)
 
     def _transcribe_source(self, source: Recording, seconds: Seconds, hear: Callable[[float], None]) -> Transcript:
         if isinstance(source, AudioSource) and source.is_whole_file and seconds > self.config.whole_seconds:
@@ -354,10 +423,14 @@ class Recognizer:
         return torch.from_numpy(padded).to(self.device), torch.tensor(lengths, device=self.device)
 
     def _transcript(self, heard: Any, duration: Seconds) -> Transcript:
-        path, score = self.reader.read(heard)
-        hypothesis = hypothesis_from_path(path, self.model.tokenizer, self.model.geometry, duration)
+        reading = self.reader.read(heard)
+        hypothesis = hypothesis_from_path(reading.path, self.model.tokenizer, self.model.geometry, duration)
         warnings = self._domain_warnings(hypothesis.words)
-        return Transcript(hypothesis.text, hypothesis.words, duration, score, warnings)
+        nbest = distinct_texts(reading.answers, self.model.tokenizer, reading.nbest)
+        tokens = tokens_from_spans(
+            hypothesis.spans, reading.path.log_probs, self.model.tokenizer, self.model.geometry, duration
+        )
+        return Transcript(hypothesis.text, hypothesis.words, duration, reading.score, warnings, nbest, tuple(tokens))
 
     def _domain_warnings(self, words: Sequence[Word]) -> tuple[str, ...]:
         least = (self.model.notes.domain or {}).get("min_confidence")
@@ -372,6 +445,19 @@ class _Hearing(Recognizer):
 
     def _transcript(self, heard: Any, duration: Seconds) -> Any:
         return heard
+
+
+def _time_row(item: Word | Token) -> dict[str, object]:
+    return {"start": round(item.start, 3), "end": round(item.end, 3), "confidence": round(item.confidence, 4)}
+
+
+def _candidate_row(candidate: Candidate) -> dict[str, object]:
+    return {
+        "text": candidate.text,
+        "score": round(candidate.score, 4),
+        "acoustic_score": round(candidate.acoustic_score, 4),
+        "lm_score": round(candidate.lm_score, 4),
+    }
 
 
 def as_source(file: "str | Path | AudioSource", channel: int | None = None) -> AudioSource:
@@ -502,25 +588,36 @@ def _prefetched(items: Iterable[Item]) -> Iterator[Item]:
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """A source with its length, or why it cannot be read."""
+    """A source with its length, or why it cannot be read, and who reads what is heard of it."""
 
     source: Recording
     seconds: Seconds | InputError
+    reader: Reader
 
 
-def _measured(source: Recording) -> _Measured:
+def _measured(file: "str | Path | Recording", reader: Reader | InputError) -> _Measured:
+    source = as_source(file) if isinstance(file, (str, Path)) else file
+    if isinstance(reader, InputError):
+        return _Measured(source, reader, GreedyReader())
+    return _Measured(source, _caught(source.measure), reader)
+
+
+def _caught(work: Callable[..., Item], *arguments: Any) -> Item | InputError:
+    """Return what the work returns, or its error."""
     try:
-        return _Measured(source, source.measure())
+        return work(*arguments)
     except InputError as error:
-        return _Measured(source, error)
+        return error
 
 
-def _pools(sources: Sequence[Recording], pool_seconds: Seconds) -> Iterator[list[_Measured]]:
+def _pools(
+    files: "Sequence[tuple[str | Path | Recording, Reader | InputError]]", pool_seconds: Seconds
+) -> Iterator[list[_Measured]]:
     """Yield consecutive sources together, until they hold `pool_seconds` of audio."""
     pool: list[_Measured] = []
     seconds = 0.0
-    for source in sources:
-        item = _measured(source)
+    for file, reader in files:
+        item = _measured(file, reader)
         pool.append(item)
         if not isinstance(item.seconds, InputError):
             seconds += item.seconds

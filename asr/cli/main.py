@@ -43,6 +43,7 @@ COMMANDS = {
     "average": "average checkpoints into one model file",
     "decode": "recognise the utterances of a manifest",
     "transcribe": "print what is said in audio files",
+    "align": "find when the words of known texts are said",
     "score": "compare hypotheses with references: word and character error rates",
     "compare": "say whether one set of hypotheses is better than another, or only luckier",
     "info": "print all that a model file knows about itself",

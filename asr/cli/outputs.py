@@ -13,9 +13,23 @@ def refuse_overwriting(out: str | Path, inputs: Iterable[str | Path], *, flag: s
 
     Devices and pipes are left alone: a terminal may be read and written.
     """
-    if not os.path.isfile(out):
+    refuse_overwriting_any([out], inputs, flag=flag)
+
+
+def refuse_overwriting_any(outs: Iterable[str | Path], inputs: Iterable[str | Path], *, flag: str = "--out") -> None:
+    """Raise UsageError as `refuse_overwriting` if one of the files `outs` is one of the files to read."""
+    there = [out for out in outs if os.path.isfile(out)]
+    if not there:
         return
+    read: dict[tuple[int, int], str | Path] = {}
     for path in inputs:
         with suppress(OSError):  # what cannot be read is said by its reader
-            if os.path.samefile(out, path):
-                raise UsageError(f"{flag} {out}: is one of the files to read ({path}); choose another name")
+            read[_identity(path)] = path
+    for out in there:
+        if (same := read.get(_identity(out))) is not None:
+            raise UsageError(f"{flag} {out}: is one of the files to read ({same}); choose another name")
+
+
+def _identity(path: str | Path) -> tuple[int, int]:
+    found = os.stat(path)
+    return found.st_dev, found.st_ino

@@ -92,12 +92,17 @@ def read_manifest(path: str | Path) -> list[Utterance]:
 
     Raises: DataError naming the file, the line and the first fault; DataError if the file cannot be read.
     """
+    return faultless_scan(path).utterances
+
+
+def faultless_scan(path: str | Path) -> ManifestScan:
+    """Return all rows of a manifest, with their lines.  Raises: as `read_manifest`."""
     scan = scan_manifest(path)
     if scan.faults:
         first, others = scan.faults[0], len(scan.faults) - 1
         more = f" ({others} more faulty rows; 'asr check' lists them all)" if others else ""
         raise DataError(f"{path}:{first.line}: {first.message}{more}")
-    return scan.utterances
+    return scan
 
 
 def scan_manifest(path: str | Path) -> ManifestScan:

@@ -1,7 +1,14 @@
-"""Where a given text lies in the audio: the most probable path of CTC that spells it."""
+"""Where a given text lies in the audio: the most probable path of CTC that spells it.
+
+`torchaudio.functional.forced_align` finds the same path (a test compares them), but notes a byte for each frame and
+state: 6 GB for an hour and its text.  Here scores are kept once in SEGMENT frames, and steps are noted for one segment
+at a time, from the last to the first, among the states that can still lead to where the next one starts.  So this one
+way aligns a word and an hour, and, told where to look, what a search has found; torchaudio's would be a second.
+Source: Grice, Hughey & Speck 1997, "Reduced space sequence alignment".
+"""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +18,25 @@ from asr.errors import DataError, UsageError
 from asr.native import compiled
 
 AROUND = 100  # frames before and after the one that a token is expected in
-MAX_CELLS = 1 << 31  # frames by states, a byte each
+SEGMENT = 1024  # frames
+MAX_SCORES = 1 << 27  # kept, 8 bytes each: 4 hours at 40 ms a frame and 10 tokens a second
+_ANYWHERE, _NOWHERE = -1, -2
+
+
+class _States(NamedTuple):
+    """What a path goes through: a blank, the first token, a blank, ..., and when it can be where.
+
+    Attributes:
+        labels: (2U + 1,) token ids.
+        skips: (2U + 1,) what leaving out the state before adds to a score: 0 for a blank between two different tokens,
+            -inf for all else.
+        firsts, lasts: (E,) the states [first, last) that each frame may be in; neither ever falls.
+    """
+
+    labels: NDArray[np.int64]
+    skips: NDArray[np.float64]
+    firsts: NDArray[np.int64]
+    lasts: NDArray[np.int64]
 
 
 def best_alignment(
@@ -26,9 +51,9 @@ def best_alignment(
     Args:
         log_probs: (E, V) natural log.
         token_ids: (U,) without blanks.
-        near: (U,) rising frames; each token is looked for within AROUND frames of its own, so hours can be aligned.
-    Raises: DataError if the frames are too few for the tokens; UsageError for ids outside [0, V) or blanks, and where
-        the text is too long to be aligned without `near`.
+        near: (U,) rising frames; each token is looked for within AROUND frames of its own only, which is faster.
+    Raises: DataError if the frames are too few for the tokens, or none of the paths has any probability; UsageError
+        for ids outside [0, V) or blanks, and where there is too much of both to be aligned at once.
     Source: Graves et al. 2006, section 4.1, with the maximum in place of the sum.
     """
     frames, num_tokens = log_probs.shape
@@ -40,13 +65,11 @@ def best_alignment(
         raise DataError(f"{frames} encoder frames cannot spell {len(ids)} tokens, which need {needed}; check the text")
     labels = np.full(2 * len(ids) + 1, blank_id, np.int64)
     labels[1::2] = ids
-    firsts, lasts = _reachable(frames, len(labels), None if near is None else np.asarray(near, np.int64))
-    width = int((lasts - firsts).max(initial=1))
-    if frames * width > MAX_CELLS:
-        raise UsageError(f"{len(ids)} tokens in {frames} frames are too many to align at once; cut the recording")
+    skips = np.full(len(labels), -np.inf)
+    skips[2:][labels[2:] != labels[:-2]] = 0.0
+    reachable = _reachable(frames, len(labels), None if near is None else np.asarray(near, np.int64))
     rows = np.ascontiguousarray(log_probs, np.float32)
-    path = np.zeros(frames, np.int64)
-    _best_path(rows, labels, firsts, lasts, np.zeros((frames, width), np.uint8), path)
+    path = _best_path(rows, _States(labels, skips, *reachable))
     return FramePath(path, rows[np.arange(frames), path])
 
 
@@ -60,31 +83,83 @@ def _reachable(frames: int, states: int, near: NDArray[np.int64] | None) -> tupl
     return firsts, lasts
 
 
-@compiled
-def _best_path(log_probs: Any, labels: Any, firsts: Any, lasts: Any, steps: Any, path: Any) -> None:
-    """Fill `path` (E,) with the label of each frame.
+def _best_path(rows: NDArray[np.float32], states: _States) -> NDArray[np.int64]:
+    """Return the label of each frame, (E,), segment by segment from the end."""
+    firsts, lasts, num_labels = states.firsts, states.lasts, len(states.labels)
+    width, count = int((lasts - firsts).max(initial=1)), -(-len(rows) // SEGMENT)
+    if count * width > MAX_SCORES:
+        raise UsageError(f"{num_labels // 2} tokens in {len(rows)} frames are too many at once; cut the recording")
+    kept = np.full((count, width), -np.inf)
+    path = np.zeros(len(rows), np.int64)
+    if count:
+        _keep_scores(rows, states, kept)
+    state = _ANYWHERE
+    for number in reversed(range(count)):
+        start = number * SEGMENT
+        part = slice(start, start + SEGMENT)
+        low, high = firsts[part], lasts[part]
+        if state != _ANYWHERE:
+            low, high = np.maximum(low, state - 2 * np.arange(len(low))[::-1]), np.minimum(high, state + 1)
+        offset = int(firsts[start - 1]) if number else 0
+        within = states._replace(firsts=low, lasts=high)
+        state = int(_trace(rows[part], within, kept[number], offset, state, path[part]))
+        if state == _NOWHERE:
+            raise DataError(f"no path that spells the {num_labels // 2} tokens has any probability; check the text")
+    return path
 
-    `steps` notes for the states from the first of a frame by how many states the best path came forward.
+
+@compiled
+def _keep_scores(log_probs: Any, states: Any, kept: Any) -> None:
+    """Fill `kept`: for each segment the scores before its first frame, of the states that the frame before may be in.
+
+    The scores of state s lie at s + 2, so that none has fewer than two before it.
     """
-    frames, states = len(path), len(labels)
-    before, now = np.full(states, -np.inf), np.full(states, -np.inf)
-    before[0] = 0.0  # as if a blank had been heard before the first frame
-    for t in range(frames):
-        first = firsts[t]
-        for s in range(first, lasts[t]):
-            best, step = before[s], 0
-            if s > 0 and before[s - 1] > best:
-                best, step = before[s - 1], 1
-            if s > 1 and labels[s] != labels[s - 2] and before[s - 2] > best:
-                best, step = before[s - 2], 2
-            now[s] = best + log_probs[t, labels[s]]
-            steps[t, s - first] = step
+    labels, skips, firsts, lasts = states
+    before, now = np.full(len(labels) + 2, -np.inf), np.full(len(labels) + 2, -np.inf)
+    before[2] = kept[0, 0] = 0.0  # as if a blank had been heard before the first frame
+    for t in range((len(kept) - 1) * SEGMENT):
+        first, last, row = firsts[t], lasts[t], log_probs[t]
+        for s in range(first, last):
+            stay, come, skip = before[s + 2], before[s + 1], before[s] + skips[s]
+            best = come if come > stay else stay
+            now[s + 2] = (skip if skip > best else best) + row[labels[s]]
         for s in range(firsts[t - 1] if t else 0, first):  # left behind
-            now[s] = before[s] = -np.inf
+            now[s + 2] = before[s + 2] = -np.inf
         before, now = now, before
-    s = states - 1
-    if states > 1 and before[states - 2] > before[states - 1]:
-        s = states - 2
-    for t in range(frames - 1, -1, -1):
+        if (t + 1) % SEGMENT == 0:
+            kept[(t + 1) // SEGMENT, : last - first] = before[first + 2 : last + 2]
+
+
+@compiled
+def _trace(log_probs: Any, states: Any, kept: Any, offset: int, state: int, path: Any) -> int:
+    """Fill the `path` of a segment that ends in `state`; return the state before its first frame, _NOWHERE if none.
+
+    `kept` holds the scores before the segment of the states from `offset` on.  `steps` notes for the states from the
+    first of a frame by how many states the best path came forward.
+    """
+    labels, skips, firsts, lasts = states
+    count = len(labels)
+    steps = np.zeros((len(path), max(1, (lasts - firsts).max())), np.uint8)
+    before, now = np.full(count + 2, -np.inf), np.full(count + 2, -np.inf)
+    known = min(len(kept), count - offset)
+    before[offset + 2 : offset + 2 + known] = kept[:known]
+    for t in range(len(path)):
+        first, row, steps_here = firsts[t], log_probs[t], steps[t]
+        for s in range(first, lasts[t]):
+            stay, come, skip = before[s + 2], before[s + 1], before[s] + skips[s]
+            best = come if come > stay else stay
+            step = 1 if come > stay else 0
+            now[s + 2] = (skip if skip > best else best) + row[labels[s]]
+            steps_here[s - first] = 2 if skip > best else step
+        for s in range(firsts[t - 1] if t else 0, first):  # left behind
+            now[s + 2] = before[s + 2] = -np.inf
+        before, now = now, before
+    s = state
+    if state == _ANYWHERE:
+        s = count - 2 if count > 1 and before[count] > before[count + 1] else count - 1
+    if not before[s + 2] > -np.inf:  # or NaN
+        return _NOWHERE
+    for t in range(len(path) - 1, -1, -1):
         path[t] = labels[s]
         s -= steps[t, s - firsts[t]]
+    return int(s)

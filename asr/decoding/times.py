@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr.decoding.confidence import span_confidence
-from asr.decoding.hypothesis import TokenSpan, Word
+from asr.decoding.hypothesis import Token, TokenSpan, Word
 from asr.units import FrameGeometry, Seconds
 
 if TYPE_CHECKING:
@@ -47,3 +47,21 @@ def words_from_spans(
         start, end = span_seconds(aligned[0].start, aligned[-1].end, geometry, duration)
         words.append(Word(text, start, end, span_confidence(aligned, frame_log_probs)))
     return words
+
+
+def tokens_from_spans(
+    spans: Sequence[TokenSpan],
+    frame_log_probs: NDArray[np.float32],
+    tokenizer: "Tokenizer",
+    geometry: FrameGeometry,
+    duration: Seconds,
+) -> list[Token]:
+    """Return the tokens of spans, spaces too, with times and confidence.  Args: as of `words_from_spans`."""
+    return [
+        Token(
+            tokenizer.symbols[span.token_id],
+            *span_seconds(span.start, span.end, geometry, duration),
+            span_confidence([span], frame_log_probs),
+        )
+        for span in spans
+    ]

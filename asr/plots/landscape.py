@@ -6,6 +6,8 @@ from pathlib import Path
 from asr.errors import writing
 from asr.plots.curve import require_matplotlib
 
+_NEAR = 0.2
+
 
 def draw_landscape(
     rates: Mapping[tuple[float, float], float], path: Path, *, best: tuple[float, float], title: str
@@ -20,10 +22,12 @@ def draw_landscape(
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.add_subplot()
     weights, bonuses = zip(*rates, strict=True)
-    dots = axes.scatter(weights, bonuses, c=list(rates.values()), s=220, cmap="viridis_r", edgecolors="none")
+    dots = axes.scatter(weights, bonuses, c=list(rates.values()), s=90, cmap="viridis_r", edgecolors="none")
     for (weight, bonus), rate in rates.items():
+        if min(abs(weight - w) + abs(bonus - b) for w, b in rates if (w, b) != (weight, bonus)) < _NEAR:
+            continue  # the numbers of close neighbours would run into each other
         axes.annotate(f"{rate:.1f}", (weight, bonus), xytext=(0, -16), textcoords="offset points", ha="center", size=7)
-    axes.scatter(*best, s=320, facecolors="none", edgecolors="#b8552b", linewidths=2)
+    axes.scatter(*best, s=180, facecolors="none", edgecolors="#b8552b", linewidths=2)
     axes.set(xlabel="weight of the language model", ylabel="bonus of a word", title=title)
     figure.colorbar(dots, ax=axes, label="%")
     with writing(path):

@@ -234,14 +234,18 @@ class _Pieces:
 
 
 def describe_unknown(characters: Sequence[str]) -> str:
-    """Return the message about characters outside the alphabet, with their code points."""
-    shown = ", ".join(f"'{_printable(character)}' (U+{ord(character):04X})" for character in characters[:20])
-    more = f" and {len(characters) - 20} more" if len(characters) > 20 else ""
+    """Return the message about characters outside the alphabet."""
     verb, what = ("is", "it") if len(characters) == 1 else ("are", "them")
     return (
-        f"{shown}{more} {verb} not in the alphabet; take {what} away by text.remove, map {what} in text.map, "
-        "or train with tokens of your texts (asr tokens, --tokens)"
+        f"{named_characters(characters)} {verb} not in the alphabet; take {what} away by text.remove,"
+        f" map {what} in text.map, or train with tokens of your texts (asr tokens, --tokens)"
     )
+
+
+def named_characters(characters: Sequence[str]) -> str:
+    """Return the first characters for a message, with their code points, and how many more there are."""
+    shown = ", ".join(f"'{_printable(character)}' (U+{ord(character):04X})" for character in characters[:20])
+    return f"{shown} and {len(characters) - 20} more" if len(characters) > 20 else shown
 
 
 def train_char(texts: Iterable[str], normalizer: Normalizer) -> Tokenizer:
