@@ -23,7 +23,7 @@ def require_matplotlib() -> None:
         import matplotlib  # noqa: F401
     except ImportError:
         raise MachineError(
-            "the package matplotlib is missing, which draws the curve; pip install 'asr[plots]'"
+            "the package matplotlib is missing, which draws pictures; pip install 'asr[plots]'"
         ) from None
 
 

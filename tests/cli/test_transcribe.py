@@ -59,7 +59,7 @@ def test_json_prints_one_object_a_line(model, files, capsys) -> None:
     assert [row["file"] for row in rows] == [str(file) for file in files]
     assert [row["text"] for row in rows] == expected_texts(model, files)
     assert [row["duration"] for row in rows] == [1.0, 2.0]
-    assert set(rows[0]) == {"file", "text", "words", "score", "duration"}
+    assert set(rows[0]) == {"file", "text", "confidence", "words", "score", "duration"}
     assert set(rows[0]["words"][0]) == {"word", "start", "end", "confidence"}
 
 
