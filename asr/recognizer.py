@@ -371,7 +371,7 @@ class Recognizer:
         least = (self.model.notes.domain or {}).get("min_confidence")
         if least is None or posterior is None or posterior >= least:
             return ()
-        return (f"looks unlike what this model knows (mean confidence {posterior:.2f} < {least:.2f}): see asr info",)
+        return (f"looks unlike what this model knows (mean posterior {posterior:.2f} < {least:.2f}): see asr info",)
 
 
 def as_source(file: "str | Path | AudioSource", channel: int | None = None) -> AudioSource:

@@ -216,14 +216,14 @@ def test_an_abandoned_reader_ends(tmp_path: Path, recognizer: Recognizer) -> Non
 def test_unsure_transcripts_are_flagged() -> None:
     doubtful = Recognizer(tiny_model(domain={"min_confidence": 0.999}))
     (warning,) = doubtful.transcribe(babble(2.0), 16000).warnings
-    assert warning.startswith("looks unlike what this model knows (mean confidence 0.")
+    assert warning.startswith("looks unlike what this model knows (mean posterior 0.")
     assert warning.endswith(" < 1.00): see asr info")
     assert Recognizer(tiny_model(domain={"min_confidence": 0.1})).transcribe(babble(2.0), 16000).warnings == ()
 
 
 CALIBRATION = {
     "words": {"kind": "temperature", "temperature": 2.0, "bias": -1.0},
-    "utterances": {"kind": "isotonic", "knots": [[0.0, 0.25], [1.0, 0.75]]},
+    "utterances": {"kind": "isotonic", "knots": [[0.0, 0.5], [1.0, 1.0]]},
 }
 
 
@@ -237,9 +237,10 @@ def test_a_calibrated_model_says_the_probability_of_being_right(tmp_path: Path, 
     expected = [1 / (1 + np.exp(1 - np.log(value / (1 - value)) / 2)) for value in before]
     assert after == pytest.approx(expected, abs=1e-6)
     assert np.argsort(after).tolist() == np.argsort(before).tolist()
-    assert found.confidence == pytest.approx(0.25 + raw.confidence / 2)
+    assert found.confidence == pytest.approx(0.5 + raw.confidence / 2)
     assert found.row()["confidence"] == round(found.confidence, 4)
     # the threshold of the domain is compared with what it was fitted on
+    assert found.confidence > found.posterior + 0.01
     assert (found.text, found.posterior, len(found.warnings)) == (raw.text, raw.posterior, 1)
     files = files_of(tmp_path, [1.0, 2.5, 1.7])
     together = list(Recognizer(model).transcribe_files(files))

@@ -122,7 +122,7 @@ def _fit(args: argparse.Namespace) -> None:
     if fitted_whole:
         result["utterances"] = _report("utterances", whole, fitted_whole)
     _write_receipt(args, calibration, utterances, result, len(words.right), time.monotonic() - started)
-    _draw(args, {"raw": words.confidences, "calibrated (unheard speakers)": fitted.unheard}, words.right)
+    _draw(args, {"raw": words.confidences, "calibrated, unheard": fitted.unheard}, words.right)
 
 
 def _check_texts(utterances: "Sequence[Utterance]", manifest: Path) -> None:

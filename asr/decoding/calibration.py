@@ -94,7 +94,7 @@ class Calibration(Config):
         return tuple(replace(word, confidence=value) for word, value in zip(words, judged, strict=True))
 
     def judge_utterance(self, mean: float | None) -> float | None:
-        """Return the probability that a text without error has words of this mean confidence.
+        """Return the probability that a text holds no error whose words have this mean confidence, before any map.
 
         None without words; the mean itself if nothing was fitted for utterances.
         """

@@ -33,7 +33,7 @@ def draw_reliability(
     require_matplotlib()
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.5, 7), layout="constrained")
+    figure = Figure(figsize=(5.5, 7.5), layout="constrained")
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     axes.plot([0, 1], [0, 1], linestyle=":", color="#666666", label="as right as sure")
     for colour, marker, (name, bins) in zip(_COLOURS, _MARKERS, lines.items(), strict=False):
@@ -45,12 +45,13 @@ def draw_reliability(
     axes.set_ylim(-0.02, 1.02)
     axes.set_ylabel(f"share of {what} that are right")
     axes.set_title(title)
-    axes.legend(frameon=False, loc="lower right")
     below.set_yscale("log")
     below.set_ylabel(what)
     below.set_xlabel("confidence")
     for each in (axes, below):
         each.grid(visible=True, alpha=0.25)
+    # outside, as curves may lie in any corner
+    figure.legend(*axes.get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=2)
     with writing(path), replacing(path) as temporary:
         figure.savefig(temporary, dpi=150, format=form)
 

@@ -184,7 +184,7 @@ def test_a_transcript_that_looks_out_of_domain_is_flagged(files, tmp_path, capsy
     assert transcribe(doubtful, files[0]) == 0
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 1
-    assert f"{files[0]}: looks unlike what this model knows (mean confidence" in err
+    assert f"{files[0]}: looks unlike what this model knows (mean posterior" in err
 
 
 def test_an_unknown_model_is_one_line(files, capsys) -> None:
