@@ -13,7 +13,7 @@ from asr.errors import DataError
 from asr.features.frontend import FeatureConfig, Frontend
 from asr.features.normalization import Moments
 from asr.nn.encoder import Encoder, EncoderConfig
-from asr.store import Storage, compress, load, save
+from asr.store import Storage, compress, load, load_stored, save
 from asr.text.tokenizer import Tokenizer
 from asr.units import FrameGeometry
 
@@ -40,11 +40,13 @@ class ModelNotes:
         storage: how matrices are kept in the file.
         domain: thresholds below which a transcript looks unlike the training data, or None.
         training: configuration and receipt of the training as text; never needed.
+        calibration: from the confidence of words to their probability of being right, or None (docs/formats.md).
     """
 
     storage: Storage = "float32"
     domain: dict[str, float] | None = None
     training: dict[str, Any] | None = None
+    calibration: dict[str, Any] | None = None
 
 
 class AcousticModel(nn.Module):
@@ -97,6 +99,8 @@ class AcousticModel(nn.Module):
             "domain": notes.domain,
             "training": notes.training,
         }
+        if notes.calibration is not None:
+            header["calibration"] = notes.calibration
         return tensors, header
 
     @staticmethod
@@ -129,6 +133,16 @@ class AcousticModel(nn.Module):
         return replace(self.notes, **changes)
 
 
+def save_calibrated(model: Path, out: Path, calibration: dict[str, Any]) -> None:
+    """Write a copy of a model file with another calibration; its weights stay as they are stored, bit by bit.
+
+    The state of a training is left out.  Raises: DataError if `model` cannot be read; MachineError.
+    """
+    tensors, header = load_stored(model)
+    kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(STATE_PREFIX)}
+    save(out, kept, {key: value for key, value in header.items() if key != "state"} | {"calibration": calibration})
+
+
 def _parse_stored(values: dict[str, Any], where: str) -> ModelConfig:
     try:
         return parse(ModelConfig, values, where=where)
@@ -137,11 +151,13 @@ def _parse_stored(values: dict[str, Any], where: str) -> ModelConfig:
 
 
 def _notes(header: dict[str, Any], where: str) -> ModelNotes:
-    notes = ModelNotes(header.get("storage", "float32"), header.get("domain"), header.get("training"))
+    kept = (header.get(key) for key in ("domain", "training", "calibration"))
+    notes = ModelNotes(header.get("storage", "float32"), *kept)
     sound = {
         "storage": notes.storage in get_args(Storage),
         "domain": notes.domain is None or _are_thresholds(notes.domain),
         "training": notes.training is None or isinstance(notes.training, dict),
+        "calibration": notes.calibration is None or isinstance(notes.calibration, dict),
     }
     for key, fits in sound.items():
         if not fits:

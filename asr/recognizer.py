@@ -23,7 +23,8 @@ from pydantic import Field
 from asr.audio.files import audio_info, open_blocks, read_audio
 from asr.audio.resample import Waveform, resample
 from asr.config import Config
-from asr.decoding.confidence import mean_confidence
+from asr.decoding.calibration import Calibration
+from asr.decoding.confidence import mean_confidence, mean_posterior
 from asr.decoding.greedy import GreedyReader, Reading, hypothesis_from_path
 from asr.decoding.hypothesis import Candidate, Token, Word
 from asr.decoding.nbest import distinct_texts
@@ -130,6 +131,9 @@ class Transcript:
         duration: of the audio, in seconds.
         score: natural log-probability of the best path, or what the search maximised.
         warnings: one line each; empty if nothing looks wrong.
+        confidence: the probability that the text holds no error, where the model's calibration knows it; otherwise
+            the mean over words of their confidence before any calibration; None without words.
+        posterior: mean posterior of the words' frames (`mean_posterior`), which tells the domain; None without words.
         nbest: the best texts, the first being `text`, where a search was asked for them (`SearchReader`).
     """
 
@@ -138,6 +142,8 @@ class Transcript:
     duration: Seconds
     score: float
     warnings: tuple[str, ...] = ()
+    confidence: float | None = None
+    posterior: float | None = None
     nbest: tuple[Candidate, ...] = ()
     tokens: tuple[Token, ...] = ()
 
@@ -148,6 +154,7 @@ class Transcript:
         """
         row: dict[str, object] = {
             "text": self.text,
+            "confidence": None if self.confidence is None else round(self.confidence, 4),
             "words": [{"word": word.word, **_time_row(word)} for word in self.words],
             "score": round(self.score, 4),
             "duration": round(self.duration, 3),
@@ -182,12 +189,14 @@ class Recognizer:
         """Take over `model`: it is put into evaluation mode on `device`.
 
         Args: reader: of the model's log-probs; without one the best path is read.
-        Raises: UsageError for a device that torch does not know; MachineError for one that is not there.
+        Raises: UsageError for a device that torch does not know; MachineError for one that is not there; DataError
+            for a calibration that is none.
         """
         self.device = _device(device)
         self.model = model.eval().to(self.device)
         self.config = config or RecognizerConfig()
         self.reader = reader or GreedyReader()
+        self.calibration = Calibration.stored(model.notes.calibration)
 
     @staticmethod
     def load(model: str | Path, *, device: str = "cpu", config: RecognizerConfig | None = None) -> "Recognizer":
@@ -424,20 +433,29 @@ class Recognizer:
 
     def _transcript(self, heard: Any, duration: Seconds) -> Transcript:
         reading = self.reader.read(heard)
-        hypothesis = hypothesis_from_path(reading.path, self.model.tokenizer, self.model.geometry, duration)
-        warnings = self._domain_warnings(hypothesis.words)
-        nbest = distinct_texts(reading.answers, self.model.tokenizer, reading.nbest)
-        tokens = tokens_from_spans(
-            hypothesis.spans, reading.path.log_probs, self.model.tokenizer, self.model.geometry, duration
+        tokenizer, geometry, log_probs = self.model.tokenizer, self.model.geometry, reading.path.log_probs
+        hypothesis = hypothesis_from_path(reading.path, tokenizer, geometry, duration)
+        words, confidence = hypothesis.words, mean_confidence(hypothesis.words)
+        if self.calibration is not None:
+            words, confidence = self.calibration.judge_words(words), self.calibration.judge_utterance(confidence)
+        posterior = mean_posterior(hypothesis.spans, log_probs, tokenizer)
+        return Transcript(
+            hypothesis.text,
+            words,
+            duration,
+            reading.score,
+            self._domain_warnings(posterior),
+            confidence,
+            posterior,
+            distinct_texts(reading.answers, tokenizer, reading.nbest),
+            tuple(tokens_from_spans(hypothesis.spans, log_probs, tokenizer, geometry, duration)),
         )
-        return Transcript(hypothesis.text, hypothesis.words, duration, reading.score, warnings, nbest, tuple(tokens))
 
-    def _domain_warnings(self, words: Sequence[Word]) -> tuple[str, ...]:
+    def _domain_warnings(self, posterior: float | None) -> tuple[str, ...]:
         least = (self.model.notes.domain or {}).get("min_confidence")
-        mean = mean_confidence(words)
-        if least is None or mean is None or mean >= least:
+        if least is None or posterior is None or posterior >= least:
             return ()
-        return (f"looks unlike what this model knows (mean confidence {mean:.2f} < {least:.2f}): see asr info",)
+        return (f"looks unlike what this model knows (mean posterior {posterior:.2f} < {least:.2f}): see asr info",)
 
 
 class _Hearing(Recognizer):

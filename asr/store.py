@@ -121,18 +121,26 @@ def load(path: str | Path) -> tuple[dict[str, "Tensor"], dict[str, Any]]:
 
     Raises: DataError if the file is missing, truncated, of a newer format, or not such a file.
     """
+    tensors, header = load_stored(path)
+    try:
+        return expand(tensors), header
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def load_stored(path: str | Path) -> tuple[dict[str, "Tensor"], dict[str, Any]]:
+    """Return (tensors, header) of a file written by `save`, the tensors as they are stored.
+
+    Raises: DataError as `load`.
+    """
     from safetensors import SafetensorError, safe_open
 
     header = read_header(path)
     try:
         with safe_open(str(path), framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118 (not a mapping)
     except (SafetensorError, OSError) as error:
         raise _not_a_model(path, str(error)) from None
-    try:
-        return expand(tensors), header
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from None
 
 
 def read_header(path: str | Path) -> dict[str, Any]:

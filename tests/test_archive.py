@@ -116,7 +116,7 @@ def test_one_process_gives_the_texts_in_the_order_of_the_archive(job: Job) -> No
     outcome = transcribe_archive(job, ThisProcess(), progress=lambda done, total, seconds: seen.append((done, total)))
     texts = expected(job)
     assert [(row["id"], row["text"]) for row in rows_of(job.out)] == list(texts.items())
-    assert set(rows_of(job.out)[0]) == {"id", "text", "words", "score", "duration"}
+    assert set(rows_of(job.out)[0]) == {"id", "text", "confidence", "words", "score", "duration"}
     assert (outcome.transcripts, outcome.num_failed, outcome.done_before) == (COUNT, 0, 0)
     assert outcome.audio_seconds == pytest.approx(sum(0.5 + 0.1 * number for number in range(COUNT)), abs=0.01)
     assert seen[-1] == (COUNT, COUNT)

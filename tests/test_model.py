@@ -17,7 +17,7 @@ from torch import Tensor
 from asr import store
 from asr.config import load_config
 from asr.errors import DataError
-from asr.model import STATE_PREFIX, AcousticModel, ModelConfig, ModelNotes
+from asr.model import STATE_PREFIX, AcousticModel, ModelConfig, ModelNotes, save_calibrated
 from asr.text.normalize import Normalizer, NormalizerConfig
 from asr.text.tokenizer import Tokenizer, train_sentencepiece
 from asr.training.config import ExperimentConfig
@@ -101,13 +101,34 @@ def test_notes_and_a_sentencepiece_model_travel_along(tmp_path: Path, model: Aco
     texts = ["one two three", "four five six", "seven eight nine ten"] * 4
     normalizer = Normalizer(NormalizerConfig(case="lower", map={"&": " "}))
     tokenizer = train_sentencepiece(texts, normalizer, 24, "bpe")
-    notes = ModelNotes("float16", {"min_confidence": 0.5}, {"config": {"train": {"epochs": 3}}})
+    calibration = {"words": {"kind": "temperature", "temperature": 2.0, "bias": 0.5}}
+    notes = ModelNotes("float16", {"min_confidence": 0.5}, {"config": {"train": {"epochs": 3}}}, calibration)
     path = tmp_path / "a.safetensors"
     AcousticModel(model.config, tokenizer, notes).save(path)
     loaded = AcousticModel.load(path)
     assert loaded.notes == notes
     assert loaded.tokenizer.encode("ONE & two") == tokenizer.encode("ONE & two")
     assert loaded.tokenizer.decode(loaded.tokenizer.encode("five nine")) == "five nine"
+
+
+@pytest.mark.parametrize("storage", ["float32", "float16", "int8"])
+def test_a_calibration_leaves_the_weights_as_they_are_stored(
+    tmp_path: Path, model: AcousticModel, monkeypatch: pytest.MonkeyPatch, storage: store.Storage
+) -> None:
+    monkeypatch.setattr(store, "SMALL_MATRIX", 0)
+    before, after = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    tensors, header = model.packed(model.with_notes(storage=storage, domain={"min_confidence": 0.5}))
+    tensors[STATE_PREFIX + "optimizer/x"] = torch.zeros(3)
+    store.save(before, tensors, {**header, "state": {"position": {}}})
+    assert AcousticModel.load(before).notes.calibration is None
+    calibration = {"words": {"kind": "temperature", "temperature": 2.0, "bias": 0.5}}
+    save_calibrated(before, after, calibration)
+    assert store.read_header(after) == {**header, "format": store.FORMAT_VERSION, "calibration": calibration}
+    kept, _ = store.load_stored(after)
+    assert kept.keys() == tensors.keys() - {STATE_PREFIX + "optimizer/x"}
+    assert all(kept[name].dtype == tensors[name].dtype and torch.equal(kept[name], tensors[name]) for name in kept)
+    save_calibrated(after, before, {"words": None})
+    assert AcousticModel.load(before).notes.calibration == {"words": None}
 
 
 @pytest.mark.parametrize("normalization", ["none", "utterance", "global", "running"])

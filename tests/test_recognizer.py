@@ -216,9 +216,57 @@ def test_an_abandoned_reader_ends(tmp_path: Path, recognizer: Recognizer) -> Non
 def test_unsure_transcripts_are_flagged() -> None:
     doubtful = Recognizer(tiny_model(domain={"min_confidence": 0.999}))
     (warning,) = doubtful.transcribe(babble(2.0), 16000).warnings
-    assert warning.startswith("looks unlike what this model knows (mean confidence 0.")
+    assert warning.startswith("looks unlike what this model knows (mean posterior 0.")
     assert warning.endswith(" < 1.00): see asr info")
     assert Recognizer(tiny_model(domain={"min_confidence": 0.1})).transcribe(babble(2.0), 16000).warnings == ()
+
+
+CALIBRATION = {
+    "words": {"kind": "temperature", "temperature": 2.0, "bias": -1.0},
+    "utterances": {"kind": "isotonic", "knots": [[0.0, 0.5], [1.0, 1.0]]},
+}
+
+
+def test_a_calibrated_model_says_the_probability_of_being_right(tmp_path: Path, recognizer: Recognizer) -> None:
+    raw = recognizer.transcribe(babble(3.0), 16000)
+    model = tiny_model(domain={"min_confidence": raw.posterior + 1e-6})
+    model.notes = model.with_notes(calibration=CALIBRATION)
+    found = Recognizer(model).transcribe(babble(3.0), 16000)
+    assert raw.confidence == pytest.approx(np.mean([word.confidence for word in raw.words]))
+    before, after = ([word.confidence for word in words] for words in (raw.words, found.words))
+    expected = [1 / (1 + np.exp(1 - np.log(value / (1 - value)) / 2)) for value in before]
+    assert after == pytest.approx(expected, abs=1e-6)
+    assert np.argsort(after).tolist() == np.argsort(before).tolist()
+    assert found.confidence == pytest.approx(0.5 + raw.confidence / 2)
+    assert found.row()["confidence"] == round(found.confidence, 4)
+    # the threshold of the domain is compared with what it was fitted on
+    assert found.confidence > found.posterior + 0.01
+    assert (found.text, found.posterior, len(found.warnings)) == (raw.text, raw.posterior, 1)
+    files = files_of(tmp_path, [1.0, 2.5, 1.7])
+    together = list(Recognizer(model).transcribe_files(files))
+    for transcript, file in zip(together, files, strict=True):
+        alone = Recognizer(model).transcribe(file)
+        assert [word.word for word in transcript.words] == [word.word for word in alone.words]
+        assert [word.confidence for word in transcript.words] == pytest.approx(
+            [word.confidence for word in alone.words], abs=1e-3
+        )
+
+
+def test_a_text_without_words_has_no_confidence() -> None:
+    silent = tiny_model(domain={"min_confidence": 1.0})
+    silent.notes = silent.with_notes(calibration=CALIBRATION)
+    with torch.no_grad():
+        silent.encoder.output.bias[0] += 1000.0  # blanks only
+    transcript = Recognizer(silent).transcribe(babble(1.0), 16000)
+    assert (transcript.words, transcript.confidence, transcript.posterior, transcript.warnings) == ((), None, None, ())
+    assert transcript.row()["confidence"] is None
+
+
+def test_a_broken_calibration_is_refused(tmp_path: Path) -> None:
+    model = tiny_model()
+    model.save(tmp_path / "a.safetensors", notes=model.with_notes(calibration={"words": {"kind": "magic"}}))
+    with pytest.raises(DataError, match=r"the model's calibration: words.*fit it anew"):
+        Recognizer.load(tmp_path / "a.safetensors")
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,8 @@ def run(args: argparse.Namespace) -> int:
         described += f", {100 * share:g} % of the way back to {args.old}"
     storage: Storage = args.storage
     domain = _domain(model, args.domain) if args.domain else model.notes.domain
-    model.save(args.out, notes=model.with_notes(storage=storage, domain=domain))
+    calibration = None if old else model.notes.calibration  # it was fitted on other weights
+    model.save(args.out, notes=model.with_notes(storage=storage, domain=domain, calibration=calibration))
     size = args.out.stat().st_size / 1e6
     print(f"{args.out}: {described}, {size:.1f} MB as {storage}", file=sys.stderr)
     return EXIT_DONE

@@ -80,7 +80,7 @@ NEEDED = (
 
 # By the name of the extra that brings each; nothing else needs them.
 EXTRAS = {
-    "plots": Package("matplotlib", "matplotlib", "no asr curve, which draws"),
+    "plots": Package("matplotlib", "matplotlib", "no asr curve and no asr calibrate --plot, which draw"),
     "ray": Package("ray", "ray", "no asr transcribe --ray: an archive is transcribed by one process"),
     "huggingface": Package("pyarrow", "pyarrow", "no asr import huggingface"),
 }

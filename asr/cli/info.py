@@ -87,6 +87,7 @@ _TYPES: dict[str, Callable[[object], bool]] = {
     "tokenizer.symbols": _are_texts,
     "tokenizer.normalizer": _is_group,
     "domain": _is_group,
+    "calibration": _is_group,
 }
 
 
@@ -147,6 +148,7 @@ def as_text(facts: Mapping[str, Any]) -> str:
         ("tokens", f"{facts['num_tokens']}, {_visible(tokenizer.get('kind'))}: {symbols}"),
         ("normaliser", _values(tokenizer.get("normalizer") or {}) or "none"),
         ("domain", _values(facts.get("domain") or {}) or "no thresholds: out-of-domain speech is not flagged"),
+        ("calibration", _calibration(facts.get("calibration") or {})),
         ("state", _values(facts["state"]) if isinstance(facts.get("state"), dict) else None),
         ("training", _outline(facts.get("training")) or "not recorded"),
     ]
@@ -155,6 +157,18 @@ def as_text(facts: Mapping[str, Any]) -> str:
 
 def _values(group: Mapping[str, Any]) -> str:
     return _visible(", ".join(f"{key} {json.dumps(value, ensure_ascii=False)}" for key, value in group.items()))
+
+
+def _calibration(maps: Mapping[str, Any]) -> str:
+    """Return the maps without the knots, of which there may be hundreds."""
+    shown = {
+        key: f"isotonic, {len(value['knots'])} knots" if _has_knots(value) else value for key, value in maps.items()
+    }
+    return _values(shown) or "none: confidence ranks words, and is no probability of being right"
+
+
+def _has_knots(value: object) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("knots"), list)
 
 
 def _outline(value: Any) -> str:

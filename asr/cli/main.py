@@ -41,6 +41,7 @@ COMMANDS = {
     "train": "train a model, or fine-tune one",
     "curve": "train on growing parts of the data, and say what more of it would bring",
     "average": "average checkpoints into one model file",
+    "calibrate": "make confidence the probability of being right, or judge how far it is",
     "decode": "recognise the utterances of a manifest",
     "transcribe": "print what is said in audio files",
     "align": "find when the words of known texts are said",

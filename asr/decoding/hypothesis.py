@@ -20,7 +20,8 @@ class Word:
 
     Attributes:
         start, end: in seconds from the start of what was transcribed, 0 <= start <= end <= duration.
-        confidence: mean posterior over the word's aligned non-blank frames, in [0, 1].
+        confidence: how sure the model was, in [0, 1] (`span_confidence`); of a calibrated model the probability that
+            the word is right.
     """
 
     word: str

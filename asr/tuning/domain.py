@@ -1,11 +1,10 @@
-"""When does a transcript look unlike what a model knows?  A threshold on confidence, fitted on held-out speech."""
+"""When does a transcript look unlike what a model knows?  A threshold on posteriors, fitted on held-out speech."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from asr.decoding.confidence import mean_confidence
 from asr.errors import DataError, InputError
 from asr.model import AcousticModel
 from asr.recognizer import AudioSource, Recognizer
@@ -18,16 +17,15 @@ NO_WORDS = "no words were recognised"
 def fit_domain(model: AcousticModel, sources: Sequence[AudioSource]) -> dict[str, float]:
     """Return the thresholds for a model file's `domain`, from in-domain utterances that it was not trained on.
 
-    `min_confidence` is the quantile FLAGGED_SHARE of the utterances' mean word confidence.
+    `min_confidence` is the quantile FLAGGED_SHARE of the utterances' mean posterior, calibrated or not.
     Raises: DataError if an utterance cannot be read or nothing is recognised in any.
     """
-    confidences = []
+    posteriors = []
     for source, transcript in zip(sources, Recognizer(model).transcribe_files(sources), strict=True):
         if isinstance(transcript, InputError):
             raise DataError(f"{Path(source.path).name}: {transcript}")
-        mean = mean_confidence(transcript.words)
-        if mean is not None:
-            confidences.append(mean)
-    if not confidences:
+        if transcript.posterior is not None:
+            posteriors.append(transcript.posterior)
+    if not posteriors:
         raise DataError(f"{NO_WORDS} in the utterances given for the domain; train longer")
-    return {"min_confidence": round(float(np.quantile(confidences, FLAGGED_SHARE)), 4)}
+    return {"min_confidence": round(float(np.quantile(posteriors, FLAGGED_SHARE)), 4)}

@@ -43,7 +43,7 @@ def test_hypotheses_follow_the_manifest(model: Path, manifest: Path, tmp_path: P
     rows = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
     assert [row["id"] for row in rows] == ["late", "all-of-second", "early"]
     assert [row["duration"] for row in rows] == [1.5, 1.2, 0.7]
-    assert all(set(row) == {"id", "text", "words", "score", "duration"} for row in rows)
+    assert all(set(row) == {"id", "text", "confidence", "words", "score", "duration"} for row in rows)
     for row in rows:
         times = [time for word in row["words"] for time in (word["start"], word["end"])]
         assert times == sorted(times)

@@ -59,7 +59,7 @@ def test_json_prints_one_object_a_line(model, files, capsys) -> None:
     assert [row["file"] for row in rows] == [str(file) for file in files]
     assert [row["text"] for row in rows] == expected_texts(model, files)
     assert [row["duration"] for row in rows] == [1.0, 2.0]
-    assert set(rows[0]) == {"file", "text", "words", "score", "duration"}
+    assert set(rows[0]) == {"file", "text", "confidence", "words", "score", "duration"}
     assert set(rows[0]["words"][0]) == {"word", "start", "end", "confidence"}
 
 
@@ -184,7 +184,7 @@ def test_a_transcript_that_looks_out_of_domain_is_flagged(files, tmp_path, capsy
     assert transcribe(doubtful, files[0]) == 0
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 1
-    assert f"{files[0]}: looks unlike what this model knows (mean confidence" in err
+    assert f"{files[0]}: looks unlike what this model knows (mean posterior" in err
 
 
 def test_an_unknown_model_is_one_line(files, capsys) -> None:
