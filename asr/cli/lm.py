@@ -1,4 +1,4 @@
-"""`asr lm`: n-gram language models, from a text to a file and what it says of other texts."""
+"""`asr lm`: language models, from a text to a file and what it says of other texts."""
 
 import argparse
 import math
@@ -8,15 +8,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asr.cli import language
+from asr.cli.mixed import MixedParser
 from asr.cli.outputs import refuse_overwriting
 from asr.errors import EXIT_DONE, UsageError
 
 if TYPE_CHECKING:
     from asr.lm.ngram import NgramModel
 
-HELP = "train, judge and prune n-gram language models"
+HELP = "train, judge and prune language models"
 SUBCOMMANDS = {
-    "train": "make a model of a text, one sentence a line (interpolated modified Kneser-Ney)",
+    "train": "make a model of a text, one sentence a line: n-grams (interpolated modified Kneser-Ney), or an LSTM",
     "perplexity": "print how well a model foresees a text",
     "info": "print what a file of a model holds",
     "prune": "leave out the n-grams that matter least (Stolcke 1998)",
@@ -26,7 +28,7 @@ _FORMS = "ends in .arpa or .arpa.gz for ARPA; otherwise our own form, which load
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the commands of `asr lm` and their arguments."""
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=MixedParser)
     for name, text in SUBCOMMANDS.items():
         _ARGUMENTS[name](commands.add_parser(name, help=text, description=text, allow_abbrev=False))
 
@@ -34,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("text", metavar="TEXT", help="plain or gzip; - is standard input")
     parser.add_argument("--out", required=True, type=Path, metavar="LM", help=f"the file to write; {_FORMS}")
-    parser.add_argument("--order", type=int, default=3, metavar="N", help="words in the longest n-grams, 1 to 5 (3)")
+    parser.add_argument("--order", type=int, metavar="N", help="words in the longest n-grams, 1 to 5 (default: 3)")
     parser.add_argument(
         "--prune",
         type=int,
@@ -47,6 +49,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         "--vocab", type=Path, metavar="FILE", help="the words that the model shall have (default: all of TEXT)"
     )
     parser.add_argument("--arpa", action="store_true", help="write ARPA whatever the name of --out")
+    language.add_arguments(parser)
 
 
 def _add_perplexity(parser: argparse.ArgumentParser) -> None:
@@ -77,13 +80,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace) -> None:
+    language.check_kind(args)
+    if args.kind == "lstm":
+        language.train(args)
+        return
     from asr.cli.progress import progress_bar
     from asr.lm.files import save_ngram
     from asr.lm.training import train_ngram
 
     refuse_overwriting(args.out, filter(None, [args.text, args.vocab]))
     with progress_bar("read", unit="sentences") as progress:
-        trained = train_ngram(args.text, args.order, cutoffs=args.prune, vocabulary=args.vocab, progress=progress)
+        trained = train_ngram(args.text, args.order or 3, cutoffs=args.prune, vocabulary=args.vocab, progress=progress)
     for note in trained.notes:
         print(f"asr lm train: {note}", file=sys.stderr)
     save_ngram(args.out, trained.model, arpa=args.arpa)
@@ -92,6 +99,9 @@ def _train(args: argparse.Namespace) -> None:
 
 
 def _perplexity(args: argparse.Namespace) -> None:
+    if language.is_lstm(args.model):
+        language.perplexity(args)
+        return
     from asr.lm.files import load_ngram
     from asr.lm.perplexity import perplexity
 
@@ -105,6 +115,9 @@ def _perplexity(args: argparse.Namespace) -> None:
 
 
 def _info(args: argparse.Namespace) -> None:
+    if language.is_lstm(args.model):
+        language.info(args)
+        return
     from asr.lm.binary import is_binary
     from asr.lm.files import load_ngram
 

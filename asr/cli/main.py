@@ -45,7 +45,7 @@ COMMANDS = {
     "transcribe": "print what is said in audio files",
     "score": "compare hypotheses with references: word and character error rates",
     "info": "print all that a model file knows about itself",
-    "lm": "train, judge and prune n-gram language models",
+    "lm": "train, judge and prune language models",
     "doctor": "say what this machine has, what is missing, what that costs and how to cure it",
 }
 
