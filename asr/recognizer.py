@@ -23,8 +23,9 @@ from asr.audio.files import audio_info, open_blocks, read_audio
 from asr.audio.resample import Waveform, resample
 from asr.config import Config
 from asr.decoding.confidence import mean_confidence
-from asr.decoding.greedy import FramePath, GreedyReader, hypothesis_from_path
-from asr.decoding.hypothesis import Word
+from asr.decoding.greedy import GreedyReader, Reading, hypothesis_from_path
+from asr.decoding.hypothesis import Candidate, Word
+from asr.decoding.nbest import distinct_texts
 from asr.errors import DataError, InputError, MachineError, UsageError, did_you_mean
 from asr.units import FrameGeometry, Seconds
 
@@ -71,8 +72,8 @@ class Reader(Protocol):
     def join(self, parts: Sequence[Any]) -> Any:
         """Return consecutive parts of one recording as one."""
 
-    def read(self, heard: Any) -> tuple[FramePath, float]:
-        """Return the path that is read, and its score."""
+    def read(self, heard: Any) -> Reading:
+        """Return what is read, and its score."""
 
 
 class Recording(Protocol):
@@ -124,6 +125,7 @@ class Transcript:
         duration: of the audio, in seconds.
         score: natural log-probability of the best path, or what the search maximised.
         warnings: one line each; empty if nothing looks wrong.
+        nbest: the best texts, the first being `text`, where a search was asked for them (`SearchReader`).
     """
 
     text: str
@@ -131,6 +133,7 @@ class Transcript:
     duration: Seconds
     score: float
     warnings: tuple[str, ...] = ()
+    nbest: tuple[Candidate, ...] = ()
 
     def row(self) -> dict[str, object]:
         """Return what JSON Lines files hold of it (docs/formats.md): times in whole milliseconds."""
@@ -143,7 +146,8 @@ class Transcript:
             }
             for word in self.words
         ]
-        return {"text": self.text, "words": words, "score": round(self.score, 4), "duration": round(self.duration, 3)}
+        row = {"text": self.text, "words": words, "score": round(self.score, 4), "duration": round(self.duration, 3)}
+        return {**row, "nbest": [_candidate_row(candidate) for candidate in self.nbest]} if self.nbest else row
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +190,10 @@ class Recognizer:
         from asr.model import AcousticModel
 
         return Recognizer(AcousticModel.load(path), device=device, config=config)
+
+    def with_reader(self, reader: Reader) -> "Recognizer":
+        """Return a recogniser of the same model that reads its log-probs by another reader."""
+        return Recognizer(self.model, device=self.device, config=self.config, reader=reader)
 
     def transcribe(
         self,
@@ -344,10 +352,11 @@ class Recognizer:
         return torch.from_numpy(padded).to(self.device), torch.tensor(lengths, device=self.device)
 
     def _transcript(self, heard: Any, duration: Seconds) -> Transcript:
-        path, score = self.reader.read(heard)
-        hypothesis = hypothesis_from_path(path, self.model.tokenizer, self.model.geometry, duration)
+        reading = self.reader.read(heard)
+        hypothesis = hypothesis_from_path(reading.path, self.model.tokenizer, self.model.geometry, duration)
         warnings = self._domain_warnings(hypothesis.words)
-        return Transcript(hypothesis.text, hypothesis.words, duration, score, warnings)
+        nbest = distinct_texts(reading.answers, self.model.tokenizer, reading.nbest)
+        return Transcript(hypothesis.text, hypothesis.words, duration, reading.score, warnings, nbest)
 
     def _domain_warnings(self, words: Sequence[Word]) -> tuple[str, ...]:
         least = (self.model.notes.domain or {}).get("min_confidence")
@@ -355,6 +364,15 @@ class Recognizer:
         if least is None or mean is None or mean >= least:
             return ()
         return (f"looks unlike what this model knows (mean confidence {mean:.2f} < {least:.2f}): see asr info",)
+
+
+def _candidate_row(candidate: Candidate) -> dict[str, object]:
+    return {
+        "text": candidate.text,
+        "score": round(candidate.score, 4),
+        "acoustic_score": round(candidate.acoustic_score, 4),
+        "lm_score": round(candidate.lm_score, 4),
+    }
 
 
 def as_source(file: "str | Path | AudioSource", channel: int | None = None) -> AudioSource:

@@ -35,6 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", required=True, type=Path, metavar="HYP.jsonl", help="hypotheses; HYP.receipt.json lies beside them"
     )
     searching.add_arguments(parser)
+    parser.add_argument(
+        "--nbest", type=int, metavar="N", help="search, and list the N best texts of each utterance with their scores"
+    )
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
 
 
@@ -49,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         raise DataError(f"{args.manifest}: holds no utterances; give a manifest with at least one")
     given = [args.manifest, resolve_model(args.model), *filter(None, (args.lm, args.hotwords))]
     refuse_overwriting(args.out, [*given, *{item.audio for item in utterances}])
-    recognizer = searching.recognizer_of(args)
+    recognizer = searching.recognizer_of(args, args.nbest)
     transcripts = _recognise(recognizer, utterances, args.manifest)
     rows = [
         {"id": utterance.id, **transcript.row()} for utterance, transcript in zip(utterances, transcripts, strict=True)
@@ -105,6 +108,7 @@ def _write_receipt(
             "model": recognizer.model.config.model_dump(mode="json"),
             "recognizer": recognizer.config.model_dump(mode="json"),
             "beam": args.beam,
+            "nbest": args.nbest,
         },
         seed=None,
         inputs=[args.manifest, *filter(None, (args.lm, args.hotwords))],

@@ -31,20 +31,23 @@ def wants_search(args: argparse.Namespace) -> bool:
     return any(value is not None for value in (args.lm, args.hotwords, args.beam))
 
 
-def recognizer_of(args: argparse.Namespace) -> "Recognizer":
+def recognizer_of(args: argparse.Namespace, nbest: int | None = None) -> "Recognizer":
     """Return the recogniser of `args.model` on `args.device`, which searches if that is wanted.
 
-    Raises: UsageError for a beam that cannot be; DataError for files that cannot be used; as `Recognizer`.
+    Args: nbest: how many texts each transcript lists, which the search has to find.
+    Raises: UsageError for a beam or a number of texts that cannot be; DataError for files that cannot be used; as
+        `Recognizer`.
     """
     from asr.model import AcousticModel
     from asr.recognizer import Recognizer, resolve_model
 
     model = AcousticModel.load(resolve_model(args.model))
-    reader = _reader_of(args, model.tokenizer) if wants_search(args) else None
+    searches = wants_search(args) or nbest is not None
+    reader = _reader_of(args, model.tokenizer, nbest) if searches else None
     return Recognizer(model, device=args.device, reader=reader)
 
 
-def _reader_of(args: argparse.Namespace, tokenizer: "Tokenizer") -> "Reader":
+def _reader_of(args: argparse.Namespace, tokenizer: "Tokenizer", nbest: int | None) -> "Reader":
     if args.beam is not None and not 1 <= args.beam <= 65_536:
         raise UsageError(f"--beam {args.beam}: give a number of prefixes from 1 to 65536")
     from asr.decoding.beam import BeamConfig
@@ -52,10 +55,12 @@ def _reader_of(args: argparse.Namespace, tokenizer: "Tokenizer") -> "Reader":
     from asr.decoding.searching import SearchReader
     from asr.lm.files import load_ngram
 
+    config = BeamConfig(beam=args.beam) if args.beam else BeamConfig()
+    if nbest is not None and not 1 <= nbest <= config.beam:
+        raise UsageError(f"--nbest {nbest}: give a number of texts from 1 to {config.beam}, the prefixes of --beam")
     model = load_ngram(args.lm) if args.lm else None
     hotwords = read_hotwords(args.hotwords) if args.hotwords else None
-    config = BeamConfig(beam=args.beam) if args.beam else BeamConfig()
-    return SearchReader(config, fuse(tokenizer, model, hotwords=hotwords))
+    return SearchReader(config, fuse(tokenizer, model, hotwords=hotwords), nbest=nbest or 0)
 
 
 def read_hotwords(path: Path) -> dict[str, float]:

@@ -19,6 +19,7 @@ from asr.units import FrameGeometry, Seconds
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from asr.decoding.beam import Prefix
     from asr.text.tokenizer import Tokenizer
 
 SUM_TOLERANCE = 0.01  # on a row's sum of probabilities: bfloat16 log-probs stay within it, logits never do
@@ -41,6 +42,22 @@ class FramePath:
         return FramePath(self.token_ids[frames].copy(), self.log_probs[frames].copy())
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a reader makes of all that it heard of a recording.
+
+    Attributes:
+        path: what is read; score: what it was chosen for.
+        answers: of a search that was asked for several: all it has, best first, the first being that of the path.
+        nbest: how many texts of the answers are wanted.
+    """
+
+    path: FramePath
+    score: float
+    answers: tuple["Prefix", ...] = ()
+    nbest: int = 0
+
+
 class GreedyReader:
     """Reads the best path."""
 
@@ -52,9 +69,9 @@ class GreedyReader:
         """Return consecutive parts of one recording as one."""
         return join_paths(parts)
 
-    def read(self, path: FramePath) -> tuple[FramePath, float]:
-        """Return the path that is read of all that was heard, and its score: its natural log-probability."""
-        return path, float(path.log_probs.sum(dtype=np.float64))
+    def read(self, path: FramePath) -> Reading:
+        """Return the path of all that was heard; its score is its natural log-probability."""
+        return Reading(path, float(path.log_probs.sum(dtype=np.float64)))
 
 
 def best_paths(log_probs: "Tensor", lengths: "Tensor") -> list[FramePath]:

@@ -30,6 +30,19 @@ class Word:
 
 
 @dataclass(frozen=True, slots=True)
+class Candidate:
+    """One text of an n-best list.
+
+    Attributes: score, acoustic_score, lm_score: as those of a hypothesis.
+    """
+
+    text: str
+    score: float
+    acoustic_score: float
+    lm_score: float
+
+
+@dataclass(frozen=True, slots=True)
 class Hypothesis:
     """One answer of a search.
 

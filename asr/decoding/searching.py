@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from asr.decoding.alignment import best_alignment
 from asr.decoding.beam import BeamConfig, BeamSearch
 from asr.decoding.fusion import Fusion
-from asr.decoding.greedy import FramePath, check_shapes
+from asr.decoding.greedy import Reading, check_shapes
+from asr.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,12 +18,8 @@ if TYPE_CHECKING:
 LogProbs = NDArray[np.float32]
 
 
-class SearchReader:
-    """Reads the best answer of the search, and where it lies.  Keeps all log-probs of a recording until then."""
-
-    def __init__(self, config: BeamConfig | None = None, fusion: Fusion | None = None) -> None:
-        """Take what every search of it shares.  Args: as of `BeamSearch`."""
-        self._config, self._fusion = config, fusion
+class LogProbsReader:
+    """Keeps all log-probs of a recording until they are read."""
 
     def hear(self, log_probs: "Tensor", lengths: "Tensor") -> list[LogProbs]:
         """Return what is kept of log-probs (B, E, V), for each utterance.  Raises: UsageError for other shapes."""
@@ -34,9 +31,24 @@ class SearchReader:
         """Return consecutive parts of one recording as one."""
         return np.concatenate(parts)
 
-    def read(self, log_probs: LogProbs) -> tuple[FramePath, float]:
-        """Return the path that is read of all that was heard, and the search's score.  Raises: as `BeamSearch`."""
+
+class SearchReader(LogProbsReader):
+    """Reads the best answer of the search, and where it lies."""
+
+    def __init__(self, config: BeamConfig | None = None, fusion: Fusion | None = None, *, nbest: int = 0) -> None:
+        """Take what every search of it shares.
+
+        Args: config, fusion: as of `BeamSearch`.  nbest: how many texts a transcript lists.
+        Raises: UsageError for more texts than the search keeps prefixes.
+        """
+        self._config, self._fusion, self._nbest = config or BeamConfig(), fusion, nbest
+        if not 0 <= nbest <= self._config.beam:
+            raise UsageError(f"nbest {nbest}: the search keeps {self._config.beam} prefixes; ask for as many at most")
+
+    def read(self, log_probs: LogProbs) -> Reading:
+        """Return where the best answer of the search lies, and its score.  Raises: as `BeamSearch`."""
         search = BeamSearch(log_probs.shape[1], self._config, self._fusion)
         search.accept(log_probs)
-        (best,) = search.finish()
-        return best_alignment(log_probs, best.token_ids, near=best.frames), best.score
+        answers = search.finish(self._config.beam + 1 if self._nbest else 1)
+        path = best_alignment(log_probs, answers[0].token_ids, near=answers[0].frames)
+        return Reading(path, answers[0].score, tuple(answers), self._nbest)

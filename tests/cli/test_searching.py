@@ -55,6 +55,42 @@ def test_decode_takes_them_and_names_them_in_the_receipt(folder: Path) -> None:
     assert receipt["config"]["beam"] == 20
 
 
+@pytest.mark.parametrize("options", [[], ["--lm", "lm"], ["--hotwords", "hotwords", "--beam", "20"]])
+def test_decode_lists_the_best_texts(folder: Path, options: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    decode = ["decode", "m.jsonl", "--model", "model.safetensors", "--out", "nbest.jsonl", *options]
+    assert main([*decode, *([] if options else ["--beam", "100"])]) == 0
+    plain = json.loads((folder / "nbest.jsonl").read_text())
+    assert main([*decode, "--nbest", "4"]) == 0
+    row = json.loads((folder / "nbest.jsonl").read_text())
+    nbest = row.pop("nbest")
+    assert row == plain
+    assert nbest[0]["text"] == row["text"]
+    assert nbest[0]["score"] == row["score"]
+    assert len({item["text"] for item in nbest}) == len(nbest) == 4
+    assert all((item["lm_score"] < 0) == ("lm" in options) for item in nbest)
+    assert json.loads((folder / "nbest.receipt.json").read_text())["config"]["nbest"] == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--nbest", "0"], "--nbest 0: give a number of texts from 1 to 100, the prefixes of --beam"),
+        (["--nbest", "6", "--beam", "5"], "--nbest 6: give a number of texts from 1 to 5, the prefixes of --beam"),
+        (["--nbest", "many"], "argument --nbest: invalid int value: 'many'"),
+    ],
+)
+def test_a_list_that_the_search_cannot_fill_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    arguments = [str(folder / "m.jsonl"), "--model", str(folder / "model.safetensors"), "--out", str(folder / "no")]
+    assert main(["decode", *arguments, *options]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (folder / "no").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [

@@ -26,11 +26,11 @@ def test_what_is_read_spells_the_best_answer() -> None:
         search = BeamSearch(9, BeamConfig(beam=20))
         search.accept(item)
         (best,) = search.finish()
-        path, score = reader.read(item)
-        assert tuple(token for token, _ in groupby(path.token_ids.tolist()) if token) == best.token_ids
-        assert score == best.score
+        reading = reader.read(item)
+        assert tuple(token for token, _ in groupby(reading.path.token_ids.tolist()) if token) == best.token_ids
+        assert reading.score == best.score
         in_parts = reader.read(reader.join([item[:17], item[17:]]))
-        assert np.array_equal(in_parts[0].token_ids, path.token_ids)
+        assert np.array_equal(in_parts.path.token_ids, reading.path.token_ids)
     with pytest.raises(UsageError, match="do not fit 60 encoder frames"):
         reader.hear(log_probs, torch.tensor([60, 61]))
 
