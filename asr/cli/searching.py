@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from asr.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from asr.decoding.rescoring import Rescorer
     from asr.recognizer import Reader, Recognizer
     from asr.text.tokenizer import Tokenizer
 
@@ -23,12 +24,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="search with a phrase a line, more likely by what follows a tab, in natural logs a letter (default: 1)",
     )
-    parser.add_argument("--beam", type=int, metavar="N", help="search among N prefixes (with --lm or --hotwords: 100)")
+    parser.add_argument(
+        "--rescore", type=Path, metavar="LSTM", help="rank the answers of the search anew by an LSTM of asr lm train"
+    )
+    parser.add_argument(
+        "--beam", type=int, metavar="N", help="search among N prefixes (with --lm, --hotwords or --rescore: 100)"
+    )
 
 
 def wants_search(args: argparse.Namespace) -> bool:
     """Return whether one of the options was given."""
-    return any(value is not None for value in (args.lm, args.hotwords, args.beam))
+    return any(value is not None for value in (*files_of(args), args.beam))
+
+
+def files_of(args: argparse.Namespace) -> list[Path]:
+    """Return the files that the search reads."""
+    return [path for path in (args.lm, args.hotwords, args.rescore) if path is not None]
 
 
 def recognizer_of(args: argparse.Namespace, nbest: int | None = None) -> "Recognizer":
@@ -60,7 +71,17 @@ def _reader_of(args: argparse.Namespace, tokenizer: "Tokenizer", nbest: int | No
         raise UsageError(f"--nbest {nbest}: give a number of texts from 1 to {config.beam}, the prefixes of --beam")
     model = load_ngram(args.lm) if args.lm else None
     hotwords = read_hotwords(args.hotwords) if args.hotwords else None
-    return SearchReader(config, fuse(tokenizer, model, hotwords=hotwords), nbest=nbest or 0)
+    rescorer = _rescorer(args.rescore, tokenizer) if args.rescore else None
+    return SearchReader(config, fuse(tokenizer, model, hotwords=hotwords), nbest=nbest or 0, rescorer=rescorer)
+
+
+def _rescorer(path: Path, tokenizer: "Tokenizer") -> "Rescorer":
+    from asr.decoding.rescoring import Rescorer
+    from asr.lm.lstm import LstmLanguageModel
+
+    model = LstmLanguageModel.load(path)
+    model.check_tokens(tokenizer, str(path))
+    return Rescorer(tokenizer, model.log_prob)
 
 
 def read_hotwords(path: Path) -> dict[str, float]:

@@ -76,6 +76,19 @@ class LstmLanguageModel(nn.Module):
             after.append(ended)
         return self._log_probs(hidden), tuple(after)
 
+    def check_tokens(self, tokenizer: Tokenizer, where: str) -> None:
+        """Raise DataError naming `where` if a recogniser with these tokens can write what the model cannot spell."""
+        spoken = [tokenizer.decode([number]) for number in range(1, tokenizer.size)]
+        strange = dict.fromkeys(letter for text in spoken for letter in self.tokenizer.unknown(text))
+        if tokenizer.has_space and not self.tokenizer.has_space:
+            strange[" "] = None
+        if strange:
+            shown = ", ".join(map(repr, list(strange)[:10])) + (", ..." if len(strange) > 10 else "")
+            raise DataError(
+                f"{where}: cannot spell what the recogniser writes: {shown}; train it on the tokens of this recogniser"
+                " (asr lm train --kind lstm --model)"
+            )
+
     def log_prob(self, texts: Sequence[str]) -> list[float]:
         """Return the natural log-probability of each text as one sentence, its end included.
 
