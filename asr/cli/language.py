@@ -48,6 +48,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="lstm: go on with a training that was interrupted")
 
 
+def add_weigh(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `asr lm weigh`."""
+    parser.add_argument("model", type=Path, metavar="LSTM", help="made by asr lm train --kind lstm")
+    parser.add_argument("manifest", type=Path, metavar="MANIFEST", help="held-out utterances with their texts")
+    parser.add_argument(
+        "answers", type=Path, metavar="HYP.jsonl", help="of asr decode MANIFEST --nbest 100, without --rescore"
+    )
+    parser.add_argument("--out", required=True, type=Path, metavar="LSTM", help="the file to write; may be LSTM itself")
+
+
 def check_kind(args: argparse.Namespace) -> None:
     """Raise UsageError for an option of another kind of model, or where the recogniser is missing."""
     for option, (name, kind) in _OF_KIND.items():
@@ -115,6 +125,27 @@ def info(args: argparse.Namespace) -> None:
     print(f"layers: {model.config.layers} of {model.config.width} cells")
     print(f"parameters: {sum(parameter.numel() for parameter in model.parameters())}")
     print(f"tokens: {model.tokenizer.size}, {model.tokenizer.kind}")
+    weights = model.notes.rescoring
+    print(
+        "rescoring: " + ("not fitted" if weights is None else ", ".join(f"{key} {weights[key]:g}" for key in weights))
+    )
+
+
+def weigh(args: argparse.Namespace) -> None:
+    """Fit weight and bonus on lists of answers, and write the model with them."""
+    from dataclasses import replace
+
+    from asr.lm.lstm import LstmLanguageModel
+    from asr.tuning.rescoring import fit_rescoring, read_answers, read_references
+
+    refuse_overwriting(args.out, [args.manifest, args.answers])
+    model = LstmLanguageModel.load(args.model)
+    references, answers = read_references(args.manifest), read_answers(args.answers)
+    found = fit_rescoring(references, answers, model.log_prob, normalize=model.tokenizer.normalizer)
+    model.notes = replace(model.notes, rescoring=found.config.model_dump())
+    model.save(args.out)
+    print(f"weight: {found.config.weight:g}, bonus: {found.config.bonus:g}")
+    print(f"word errors: {found.before} before, {found.errors} rescored, {found.least} at least; words: {found.words}")
 
 
 def _tokenizer(name: str) -> "tuple[Tokenizer, Path]":

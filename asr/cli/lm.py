@@ -21,6 +21,7 @@ SUBCOMMANDS = {
     "train": "make a model of a text, one sentence a line: n-grams (interpolated modified Kneser-Ney), or an LSTM",
     "perplexity": "print how well a model foresees a text",
     "info": "print what a file of a model holds",
+    "weigh": "fit how much an LSTM counts when it ranks the answers of a search, and keep that in its file",
     "prune": "leave out the n-grams that matter least (Stolcke 1998)",
 }
 _FORMS = "ends in .arpa or .arpa.gz for ARPA; otherwise our own form, which loads at once"
@@ -160,11 +161,13 @@ _ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "train": _add_train,
     "perplexity": _add_perplexity,
     "info": _add_model,
+    "weigh": language.add_weigh,
     "prune": _add_prune,
 }
 _RUN: dict[str, Callable[[argparse.Namespace], None]] = {
     "train": _train,
     "perplexity": _perplexity,
     "info": _info,
+    "weigh": language.weigh,
     "prune": _prune,
 }

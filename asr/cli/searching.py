@@ -76,12 +76,14 @@ def _reader_of(args: argparse.Namespace, tokenizer: "Tokenizer", nbest: int | No
 
 
 def _rescorer(path: Path, tokenizer: "Tokenizer") -> "Rescorer":
-    from asr.decoding.rescoring import Rescorer
+    from asr.config import parse
+    from asr.decoding.rescoring import Rescorer, RescoringConfig
     from asr.lm.lstm import LstmLanguageModel
 
     model = LstmLanguageModel.load(path)
     model.check_tokens(tokenizer, str(path))
-    return Rescorer(tokenizer, model.log_prob)
+    config = parse(RescoringConfig, dict(model.notes.rescoring or {}), where=str(path))
+    return Rescorer(tokenizer, model.log_prob, config)
 
 
 def read_hotwords(path: Path) -> dict[str, float]:

@@ -9,6 +9,7 @@ matrix for input and output).
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -23,6 +24,7 @@ from asr.nn.dropout import Dropout
 from asr.nn.recurrent import initialize_lstm, run_lstms
 from asr.store import Storage, compress, load, save
 from asr.text.tokenizer import Tokenizer
+from asr.units import is_number
 
 KIND = "lstm-lm"
 BORDER = 0  # before and after a sentence: the number of the blank, which no text contains
@@ -40,11 +42,27 @@ class LstmConfig(Config):
     dropout: float = Field(0.3, ge=0, lt=1, description="dropout before each LSTM layer and before the output")
 
 
+@dataclass(frozen=True)
+class LstmNotes:
+    """What a file carries beside what the model computes.
+
+    Attributes:
+        storage: how matrices are kept in the file.
+        rescoring: weight and bonus that were fitted for ranking answers (`asr lm weigh`), or None.
+        training: how it was made, as plain values; never needed.
+    """
+
+    storage: Storage = "float32"
+    rescoring: dict[str, float] | None = None
+    training: dict[str, Any] | None = None
+
+
 class LstmLanguageModel(nn.Module):
     """Token ids -> log-probabilities of the token that follows, the end of the sentence among them."""
 
-    def __init__(self, config: LstmConfig, tokenizer: Tokenizer) -> None:
+    def __init__(self, config: LstmConfig, tokenizer: Tokenizer, notes: LstmNotes | None = None) -> None:
         super().__init__()
+        self.notes = notes or LstmNotes()
         self.config = config
         self.tokenizer = tokenizer
         self.tokens = nn.Embedding(tokenizer.size, config.width)  # of the input and of the output
@@ -127,21 +145,17 @@ class LstmLanguageModel(nn.Module):
         logits = nn.functional.linear(self.dropout(hidden), self.tokens.weight, self.bias)
         return logits.float().log_softmax(-1).transpose(0, 1)
 
-    def save(self, path: str | Path, *, storage: Storage = "float32", training: dict[str, Any] | None = None) -> None:
-        """Write the file of the model (docs/formats.md).  Raises: MachineError.
-
-        Args: training: how it was made, as plain values; never needed.
-        """
+    def save(self, path: str | Path) -> None:
+        """Write the file of the model (docs/formats.md), stored as its notes say.  Raises: MachineError."""
         description, model_bytes = self.tokenizer.state()
-        tensors = compress(self.state_dict(), storage)
+        tensors = compress(self.state_dict(), self.notes.storage)
         if model_bytes:
             tensors[TOKENIZER_TENSOR] = torch.frombuffer(bytearray(model_bytes), dtype=torch.uint8)
         header = {
             "kind": KIND,
             "lm": self.config.model_dump(mode="json"),
             "tokenizer": description,
-            "storage": storage,
-            "training": training,
+            **asdict(self.notes),
         }
         save(path, tensors, header)
 
@@ -158,7 +172,7 @@ class LstmLanguageModel(nn.Module):
         model_bytes = tokenizer_bytes(tensors.pop(TOKENIZER_TENSOR, None), str(path))
         tokenizer = Tokenizer.from_state(header.get("tokenizer", {}), model_bytes, where=str(path))
         with torch.device("meta"):  # no time is lost on random weights
-            model = LstmLanguageModel(config, tokenizer)
+            model = LstmLanguageModel(config, tokenizer, _stored_notes(header, str(path)))
         check_tensors(model, tensors, str(path))
         for name, tensor in tensors.items():
             if not tensor.isfinite().all():
@@ -186,9 +200,24 @@ def _batches(lengths: Sequence[int], num_tokens: int) -> Iterator[list[int]]:
 
 
 def _stored_config(header: dict[str, Any], where: str) -> LstmConfig:
-    if header.get("storage") not in get_args(Storage):
-        raise DataError(f"{where}: 'storage' is {str(header.get('storage'))[:40]!r} in its header: get the file again")
     try:
         return parse(LstmConfig, header["lm"], where=where)
     except ValueError as error:
         raise DataError(f"{error}; the model was made by another version: upgrade the toolkit") from None
+
+
+def _stored_notes(header: dict[str, Any], where: str) -> LstmNotes:
+    notes = LstmNotes(header.get("storage", "float32"), header.get("rescoring"), header.get("training"))
+    sound = {
+        "storage": notes.storage in get_args(Storage),
+        "rescoring": notes.rescoring is None or _are_numbers(notes.rescoring),
+        "training": notes.training is None or isinstance(notes.training, dict),
+    }
+    for key, fits in sound.items():
+        if not fits:
+            raise DataError(f"{where}: '{key}' is {str(header[key])[:80]!r} in its header: get the file again")
+    return notes
+
+
+def _are_numbers(values: object) -> bool:
+    return isinstance(values, dict) and all(map(is_number, values.values()))

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from asr import store
 from asr.errors import DataError, UsageError
-from asr.lm.lstm import LstmLanguageModel
+from asr.lm.lstm import LstmLanguageModel, LstmNotes
 from asr.lm.lstm_perplexity import TokenPerplexity, token_perplexity
 from asr.lm.sentences import Sentences, hold_out
 from asr.text.tokenizer import Tokenizer
@@ -244,7 +244,8 @@ def _written(
 ) -> LanguageOutcome:
     """Write the best weights, and return what the file that holds them is worth."""
     module.model.load_state_dict(watch.best)
-    module.model.save(request.out, storage=request.config.train.storage, training=training)
+    module.model.notes = LstmNotes(storage=request.config.train.storage, training=training)
+    module.model.save(request.out)
     state_path(request.out).unlink(missing_ok=True)
     position = module.position
     return LanguageOutcome(

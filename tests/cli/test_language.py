@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,7 @@ def test_perplexity_and_info(folder: Path, capsys: pytest.CaptureFixture[str]) -
     assert shown[0].startswith("perplexity of a word: ")
     assert main(["lm", "info", str(path)]) == EXIT_DONE
     shown = capsys.readouterr().out.splitlines()
-    assert shown[2:] == ["layers: 1 of 8 cells", "parameters: 684", "tokens: 12, char"]
+    assert shown[2:] == ["layers: 1 of 8 cells", "parameters: 684", "tokens: 12, char", "rescoring: not fitted"]
 
 
 def test_standard_input_a_validation_text_and_a_configuration(
@@ -100,6 +101,18 @@ def test_standard_input_a_validation_text_and_a_configuration(
         (["train", "text", "--out", "out", "model.width=8"], EXIT_USAGE, "model.width=8 is for --kind lstm"),
         (["perplexity", "model.safetensors", "text"], EXIT_DATA, "holds a 'model', not an LSTM language model"),
         (["info", "model.safetensors"], EXIT_DATA, "holds a 'model', not an LSTM language model"),
+        (
+            ["weigh", "lstm.safetensors", "m.jsonl", "m.jsonl", "--out", "out"],
+            EXIT_DATA,
+            "utterance 'a' has no n-best l",
+        ),
+        (["weigh", "lstm.safetensors", "m.jsonl", "none", "--out", "out"], EXIT_DATA, "none: cannot read"),
+        (
+            ["weigh", "lstm.safetensors", "m.jsonl", "m.jsonl", "--out", "m.jsonl"],
+            EXIT_USAGE,
+            "one of the files to read",
+        ),
+        (["weigh", "ngram", "m.jsonl", "m.jsonl", "--out", "out"], EXIT_DATA, "ngram: not a model file"),
         (["prune", "lstm.safetensors", "--threshold", "1", "--out", "out"], EXIT_DATA, "lstm.safetensors"),
     ],
 )
@@ -139,6 +152,35 @@ def test_rescoring_changes_what_is_heard(folder: Path, capsys: pytest.CaptureFix
     arguments = ["transcribe", str(folder / "a.wav"), "--model", str(folder / "model.safetensors"), *options]
     assert main(arguments) == 0
     assert capsys.readouterr().out == f"{rescored['text']}\n"
+
+
+def test_the_weight_is_fitted_on_kept_answers(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = ["--model", str(folder / "model.safetensors"), "--out", str(tmp_path / "hyp.jsonl")]
+    assert main(["decode", str(folder / "m.jsonl"), *model, "--beam", "20", "--nbest", "20"]) == 0
+    lstm, out = folder / "lstm.safetensors", tmp_path / "weighed.safetensors"
+    lists = [str(folder / "m.jsonl"), str(tmp_path / "hyp.jsonl")]
+    assert main(["lm", "weigh", str(lstm), *lists, "--out", str(out)]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("weight: ")
+    assert second.startswith("word errors: ")
+    found = LstmLanguageModel.load(out)
+    assert found.notes.rescoring is not None
+    assert first == f"weight: {found.notes.rescoring['weight']:g}, bonus: {found.notes.rescoring['bonus']:g}"
+    assert main(["lm", "info", str(out)]) == 0
+    assert f"rescoring: weight {found.notes.rescoring['weight']:g}, bonus " in capsys.readouterr().out
+    scores = []
+    for weights in ({"weight": 0.0, "bonus": 0.0}, {"weight": 0.0, "bonus": 2.0}):
+        found.notes = replace(found.notes, rescoring=weights)
+        found.save(out)
+        assert main(["decode", str(folder / "m.jsonl"), *model, "--beam", "20", "--rescore", str(out)]) == 0
+        row = json.loads((tmp_path / "hyp.jsonl").read_text())
+        scores.append(row["score"] - weights["bonus"] * len(row["text"].split()))
+    assert scores[0] >= scores[1], "what the file says is what counts"
+    found.notes = replace(found.notes, rescoring={"strength": 1.0})
+    found.save(out)
+    capsys.readouterr()
+    assert main(["decode", str(folder / "m.jsonl"), *model, "--rescore", str(out)]) == EXIT_USAGE
+    assert "strength: unknown key" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

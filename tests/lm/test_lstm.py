@@ -10,7 +10,7 @@ import torch
 
 from asr import store
 from asr.errors import DataError
-from asr.lm.lstm import BORDER, LstmConfig, LstmLanguageModel, bordered
+from asr.lm.lstm import BORDER, LstmConfig, LstmLanguageModel, LstmNotes, bordered
 from asr.lm.lstm_perplexity import token_perplexity
 from asr.lm.sentences import read_sentences
 from asr.store import Storage
@@ -106,9 +106,10 @@ def test_dropout_is_for_training_alone() -> None:
 @pytest.mark.parametrize(("storage", "tolerance"), [("float32", 0.0), ("float16", 0.05), ("int8", 0.5)])
 def test_a_file_gives_the_model_back(tmp_path: Path, storage: Storage, tolerance: float) -> None:
     model = random_model(width=96)
-    model.save(tmp_path / "lm.safetensors", storage=storage, training={"seed": 1})
+    model.notes = LstmNotes(storage, {"weight": 0.3, "bonus": 1.0}, {"seed": 1})
+    model.save(tmp_path / "lm.safetensors")
     loaded = LstmLanguageModel.load(tmp_path / "lm.safetensors")
-    assert loaded.config == model.config
+    assert (loaded.config, loaded.notes) == (model.config, model.notes)
     assert loaded.tokenizer.state() == model.tokenizer.state()
     assert loaded.log_prob(TEXTS) == pytest.approx(model.log_prob(TEXTS), abs=tolerance)
     assert not loaded.training
@@ -145,6 +146,8 @@ def rewritten(path: Path, tensors: dict[str, torch.Tensor], header: dict[str, An
         ({}, {"lm": {"width": 12, "depth": 3}}, "depth: unknown key"),
         ({}, {"lm": {"width": 13}}, "where (52,) is needed; the file does not fit its own description"),
         ({}, {"lm": {"width": 12, "layers": 3}}, "missing tensor 'layers.2"),
+        ({}, {"rescoring": {"weight": "much"}}, "'rescoring' is "),
+        ({}, {"training": 3}, "'training' is '3' in its header"),
         ({}, {"storage": "bits"}, "'storage' is 'bits' in its header"),
         ({}, {"tokenizer": {"kind": "char"}}, "not a usable token list"),
         ({"more": torch.zeros(1)}, {}, "unknown tensor 'more'"),
