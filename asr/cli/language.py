@@ -89,6 +89,8 @@ def train(args: argparse.Namespace) -> None:
     started = time.monotonic()
     inputs = [Path(name) for name in (args.text, args.valid, args.config) if name not in (None, "-")]
     tokenizer, source = _tokenizer(args.recognizer)
+    if args.out.is_dir():
+        raise UsageError(f"--out {args.out}: is a folder; name the file of the model")
     refuse_overwriting(args.out, [*inputs, source])
     config = _config(args)
     sentences = _read(args.text, tokenizer)

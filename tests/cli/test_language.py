@@ -97,6 +97,7 @@ def test_standard_input_a_validation_text_and_a_configuration(
             EXIT_USAGE,
             "files to r",
         ),
+        (["train", "text", "--kind", "lstm", "--model", "model.safetensors", "--out", "."], EXIT_USAGE, "is a folder;"),
         (["train", "text", "--out", "out", "--valid", "one"], EXIT_USAGE, "--valid is for --kind lstm; leave it out"),
         (["train", "text", "--out", "out", "model.width=8"], EXIT_USAGE, "model.width=8 is for --kind lstm"),
         (["perplexity", "model.safetensors", "text"], EXIT_DATA, "holds a 'model', not an LSTM language model"),

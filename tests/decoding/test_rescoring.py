@@ -55,7 +55,7 @@ def test_a_reader_reads_the_new_best(tokenizer: Tokenizer) -> None:
     (heard,) = reader.hear(torch.from_numpy(log_probs)[None], torch.tensor([30]))
     reading = reader.read(heard)
     assert tokenizer.decode(reading.answers[0].token_ids) == wanted
-    assert reading.score == reading.answers[0].score == pytest.approx(answers[7].score + len(wanted.split()))
+    assert reading.score == reading.answers[0].score == pytest.approx(answers[7].score + 2 * len(wanted.split()))
     path = reading.path.token_ids
     spelled = [int(token) for place, token in enumerate(path) if token and (place == 0 or token != path[place - 1])]
     assert tokenizer.decode(spelled) == wanted
