@@ -90,8 +90,9 @@ def _train(args: argparse.Namespace) -> None:
     from asr.lm.training import train_ngram
 
     refuse_overwriting(args.out, filter(None, [args.text, args.vocab]))
+    order = 3 if args.order is None else args.order
     with progress_bar("read", unit="sentences") as progress:
-        trained = train_ngram(args.text, args.order or 3, cutoffs=args.prune, vocabulary=args.vocab, progress=progress)
+        trained = train_ngram(args.text, order, cutoffs=args.prune, vocabulary=args.vocab, progress=progress)
     for note in trained.notes:
         print(f"asr lm train: {note}", file=sys.stderr)
     save_ngram(args.out, trained.model, arpa=args.arpa)
