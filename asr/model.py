@@ -17,7 +17,7 @@ from asr.store import Storage, compress, load, load_stored, save
 from asr.text.tokenizer import Tokenizer
 from asr.units import FrameGeometry
 
-_TOKENIZER_TENSOR = "tokenizer.model"
+TOKENIZER_TENSOR = "tokenizer.model"
 STATE_PREFIX = "state/"
 
 
@@ -89,7 +89,7 @@ class AcousticModel(nn.Module):
         description, model_bytes = self.tokenizer.state()
         tensors = compress(self.state_dict(), notes.storage)
         if model_bytes:
-            tensors[_TOKENIZER_TENSOR] = torch.frombuffer(bytearray(model_bytes), dtype=torch.uint8)
+            tensors[TOKENIZER_TENSOR] = torch.frombuffer(bytearray(model_bytes), dtype=torch.uint8)
         header = {
             "kind": "model",
             "model": self.config.model_dump(mode="json"),
@@ -119,12 +119,12 @@ class AcousticModel(nn.Module):
             raise DataError(f"{where}: holds a {header.get('kind')!r}, not a model; give a model file")
         config = _parse_stored(header["model"], where)
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(STATE_PREFIX)}
-        model_bytes = _tokenizer_bytes(tensors.pop(_TOKENIZER_TENSOR, None), where)
+        model_bytes = tokenizer_bytes(tensors.pop(TOKENIZER_TENSOR, None), where)
         tokenizer = Tokenizer.from_state(header.get("tokenizer", {}), model_bytes, where=where)
         notes = _notes(header, where)
         with torch.device("meta"):  # no time is lost on random weights
             model = AcousticModel(config, tokenizer, notes)
-        _check_tensors(model, tensors, where)
+        check_tensors(model, tensors, where)
         model.load_state_dict(tensors, strict=True, assign=True)
         return model.eval()
 
@@ -169,15 +169,17 @@ def _are_thresholds(values: object) -> bool:
     return isinstance(values, dict) and all(type(value) in (int, float) for value in values.values())
 
 
-def _tokenizer_bytes(tensor: Tensor | None, where: str) -> bytes:
+def tokenizer_bytes(tensor: Tensor | None, where: str) -> bytes:
+    """Return the tokenizer's model as a file holds it, b"" for none.  Raises: DataError naming `where`."""
     if tensor is None:
         return b""
     if tensor.dtype != torch.uint8:
-        raise DataError(f"{where}: tensor '{_TOKENIZER_TENSOR}' is {tensor.dtype}, not bytes: get the file again")
+        raise DataError(f"{where}: tensor '{TOKENIZER_TENSOR}' is {tensor.dtype}, not bytes: get the file again")
     return tensor.numpy().tobytes()
 
 
-def _check_tensors(model: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
+def check_tensors(model: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
+    """Raise DataError naming `where` unless the tensors have the names, shapes and types of the model's weights."""
     expected = model.state_dict()
     for name in sorted(expected.keys() ^ tensors.keys()):
         state = "missing" if name in expected else "unknown"

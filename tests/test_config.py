@@ -16,6 +16,7 @@ import asr
 from asr.config import MAX_CONFIG_BYTES, Config, apply_override, dump_yaml, load_config, parse, read_yaml
 from asr.errors import DataError, UsageError
 from asr.training.config import ExperimentConfig
+from asr.training.language import LanguageConfig
 
 ROOT = Path(asr.__file__).parent
 CONFS = sorted((ROOT.parent / "conf").glob("*.yaml"))
@@ -192,7 +193,11 @@ def test_any_text_is_a_configuration_or_a_usage_error(text: str) -> None:
 
 @pytest.mark.parametrize("path", CONFS, ids=lambda path: path.name)
 def test_every_conf_loads(path: Path) -> None:
-    assert load_config(ExperimentConfig, path)
+    assert load_config(LanguageConfig if path.name.startswith("lm-") else ExperimentConfig, path)
+
+
+def test_the_configuration_of_a_language_model_holds_the_defaults() -> None:
+    assert load_config(LanguageConfig, ROOT.parent / "conf" / "lm-lstm.yaml") == LanguageConfig()
 
 
 def test_there_are_confs() -> None:

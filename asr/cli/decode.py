@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     utterances = read_manifest(args.manifest)
     if not utterances:
         raise DataError(f"{args.manifest}: holds no utterances; give a manifest with at least one")
-    given = [args.manifest, resolve_model(args.model), *filter(None, (args.lm, args.hotwords))]
+    given = [args.manifest, resolve_model(args.model), *searching.files_of(args)]
     refuse_overwriting(args.out, [*given, *{item.audio for item in utterances}])
     recognizer = searching.recognizer_of(args, args.nbest)
     transcripts = _recognise(recognizer, utterances, args.manifest)
@@ -111,7 +111,7 @@ def _write_receipt(
             "nbest": args.nbest,
         },
         seed=None,
-        inputs=[args.manifest, *filter(None, (args.lm, args.hotwords))],
+        inputs=[args.manifest, *searching.files_of(args)],
         result=result,
         utterances=len(transcripts),
         words=len(words),

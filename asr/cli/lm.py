@@ -1,4 +1,4 @@
-"""`asr lm`: n-gram language models, from a text to a file and what it says of other texts."""
+"""`asr lm`: language models, from a text to a file and what it says of other texts."""
 
 import argparse
 import math
@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asr.cli import tune
+from asr.cli import language, tune
+from asr.cli.mixed import MixedParser
 from asr.cli.outputs import refuse_overwriting
 from asr.errors import EXIT_DONE, UsageError
 
@@ -16,11 +17,12 @@ if TYPE_CHECKING:
     from asr.lm.binding import Binding
     from asr.lm.ngram import NgramModel
 
-HELP = "train, judge, prune and tune n-gram language models"
+HELP = "train, judge, prune and tune language models"
 SUBCOMMANDS = {
-    "train": "make a model of a text, one sentence a line (interpolated modified Kneser-Ney)",
+    "train": "make a model of a text, one sentence a line: n-grams (interpolated modified Kneser-Ney), or an LSTM",
     "perplexity": "print how well a model foresees a text",
     "info": "print what a file of a model holds",
+    "weigh": "fit how much an LSTM counts when it ranks the answers of a search, and keep that in its file",
     "prune": "leave out the n-grams that matter least (Stolcke 1998)",
     "tune": "find the weights with the fewest errors on held-out speech, and keep them in the file",
 }
@@ -29,7 +31,7 @@ _FORMS = "ends in .arpa or .arpa.gz for ARPA; otherwise our own form, which load
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the commands of `asr lm` and their arguments."""
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=MixedParser)
     for name, text in SUBCOMMANDS.items():
         _ARGUMENTS[name](commands.add_parser(name, help=text, description=text, allow_abbrev=False))
 
@@ -37,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("text", metavar="TEXT", help="plain or gzip; - is standard input")
     parser.add_argument("--out", required=True, type=Path, metavar="LM", help=f"the file to write; {_FORMS}")
-    parser.add_argument("--order", type=int, default=3, metavar="N", help="words in the longest n-grams, 1 to 5 (3)")
+    parser.add_argument("--order", type=int, metavar="N", help="words in the longest n-grams, 1 to 5 (default: 3)")
     parser.add_argument(
         "--prune",
         type=int,
@@ -49,12 +51,8 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--vocab", type=Path, metavar="FILE", help="the words that the model shall have (default: all of TEXT)"
     )
-    parser.add_argument(
-        "--model",
-        metavar="NAME|FILE|RUN",
-        help="the recogniser that it is for: TEXT is spelled as that one writes, and another one refuses the file",
-    )
     parser.add_argument("--arpa", action="store_true", help="write ARPA whatever the name of --out")
+    language.add_arguments(parser)
 
 
 def _add_perplexity(parser: argparse.ArgumentParser) -> None:
@@ -85,6 +83,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace) -> None:
+    language.check_kind(args)
+    if args.kind == "lstm":
+        language.train(args)
+        return
     from asr.cli.progress import progress_bar
     from asr.lm.binding import bind, unwritable
     from asr.lm.files import is_arpa, save_ngram
@@ -92,17 +94,14 @@ def _train(args: argparse.Namespace) -> None:
 
     refuse_overwriting(args.out, filter(None, [args.text, args.vocab]))
     tokenizer = None
-    if args.model:
-        from asr.model import AcousticModel
-        from asr.recognizer import resolve_model
-
+    if args.recognizer:
         if is_arpa(args.out) or args.arpa:
             raise UsageError("ARPA cannot say which model it is for; leave out --model, or give --out another name")
-        tokenizer = AcousticModel.load(resolve_model(args.model)).tokenizer
+        tokenizer, _ = language.tokenizer_of(args.recognizer)
     with progress_bar("read", unit="sentences") as progress:
         trained = train_ngram(
             args.text,
-            args.order,
+            3 if args.order is None else args.order,
             cutoffs=args.prune,
             vocabulary=args.vocab,
             spelling=None if tokenizer is None else tokenizer.normalizer,
@@ -121,6 +120,9 @@ def _train(args: argparse.Namespace) -> None:
 
 
 def _perplexity(args: argparse.Namespace) -> None:
+    if language.is_lstm(args.model):
+        language.perplexity(args)
+        return
     from asr.lm.files import load_ngram
     from asr.lm.perplexity import perplexity
 
@@ -134,6 +136,9 @@ def _perplexity(args: argparse.Namespace) -> None:
 
 
 def _info(args: argparse.Namespace) -> None:
+    if language.is_lstm(args.model):
+        language.info(args)
+        return
     from asr.lm.binary import is_binary
     from asr.lm.binding import binding_of
     from asr.lm.files import load_ngram
@@ -188,6 +193,7 @@ _ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "train": _add_train,
     "perplexity": _add_perplexity,
     "info": _add_model,
+    "weigh": language.add_weigh,
     "prune": _add_prune,
     "tune": tune.add_arguments,
 }
@@ -195,6 +201,7 @@ _RUN: dict[str, Callable[[argparse.Namespace], None]] = {
     "train": _train,
     "perplexity": _perplexity,
     "info": _info,
+    "weigh": language.weigh,
     "prune": _prune,
     "tune": tune.run,
 }

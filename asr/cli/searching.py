@@ -8,6 +8,7 @@ from asr.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from asr.decoding.beam import BeamConfig
+    from asr.decoding.rescoring import Rescorer
     from asr.recognizer import Reader, Recognizer
     from asr.text.tokenizer import Tokenizer
 
@@ -24,12 +25,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="search with a phrase a line, more likely by what follows a tab, in natural logs a letter (default: 1)",
     )
-    parser.add_argument("--beam", type=int, metavar="N", help="search among N prefixes (with --lm or --hotwords: 100)")
+    parser.add_argument(
+        "--rescore", type=Path, metavar="LSTM", help="rank the answers of the search anew by an LSTM of asr lm train"
+    )
+    parser.add_argument(
+        "--beam", type=int, metavar="N", help="search among N prefixes (with --lm, --hotwords or --rescore: 100)"
+    )
 
 
 def wants_search(args: argparse.Namespace) -> bool:
     """Return whether one of the options was given."""
-    return any(value is not None for value in (args.lm, args.hotwords, args.beam))
+    return any(value is not None for value in (*files_of(args), args.beam))
+
+
+def files_of(args: argparse.Namespace) -> list[Path]:
+    """Return the files that the search reads."""
+    return [path for path in (args.lm, args.hotwords, args.rescore) if path is not None]
 
 
 def recognizer_of(args: argparse.Namespace, nbest: int | None = None) -> "Recognizer":
@@ -65,7 +76,9 @@ def _reader_of(args: argparse.Namespace, tokenizer: "Tokenizer", nbest: int | No
             weights = FusionConfig(weight=tuned.weight, bonus=tuned.bonus, unknown=tuned.unknown)
             config = config.model_copy(update={"blank_penalty": tuned.blank_penalty})
     hotwords = read_hotwords(args.hotwords) if args.hotwords else None
-    return SearchReader(config, fuse(tokenizer, model, weights, hotwords=hotwords), nbest=nbest or 0)
+    rescorer = _rescorer(args.rescore, tokenizer) if args.rescore else None
+    fusion = fuse(tokenizer, model, weights, hotwords=hotwords)
+    return SearchReader(config, fusion, nbest=nbest or 0, rescorer=rescorer)
 
 
 def beam_config(beam: int | None) -> "BeamConfig":
@@ -75,6 +88,17 @@ def beam_config(beam: int | None) -> "BeamConfig":
     if beam is not None and not 1 <= beam <= 65_536:
         raise UsageError(f"--beam {beam}: give a number of prefixes from 1 to 65536")
     return BeamConfig() if beam is None else BeamConfig(beam=beam)
+
+
+def _rescorer(path: Path, tokenizer: "Tokenizer") -> "Rescorer":
+    from asr.config import parse
+    from asr.decoding.rescoring import Rescorer, RescoringConfig
+    from asr.lm.lstm import LstmLanguageModel
+
+    model = LstmLanguageModel.load(path)
+    model.check_tokens(tokenizer, str(path))
+    config = parse(RescoringConfig, dict(model.notes.rescoring or {}), where=str(path))
+    return Rescorer(tokenizer, model.log_prob, config)
 
 
 def read_hotwords(path: Path) -> dict[str, float]:

@@ -15,6 +15,8 @@ from asr.errors import UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from asr.decoding.rescoring import Rescorer
+
 LogProbs = NDArray[np.float32]
 
 
@@ -35,13 +37,24 @@ class LogProbsReader:
 class SearchReader(LogProbsReader):
     """Reads the best answer of the search, and where it lies."""
 
-    def __init__(self, config: BeamConfig | None = None, fusion: Fusion | None = None, *, nbest: int = 0) -> None:
+    def __init__(
+        self,
+        config: BeamConfig | None = None,
+        fusion: Fusion | None = None,
+        *,
+        nbest: int = 0,
+        rescorer: "Rescorer | None" = None,
+    ) -> None:
         """Take what every search of it shares.
 
-        Args: config, fusion: as of `BeamSearch`.  nbest: how many texts a transcript lists.
+        Args:
+            config, fusion: as of `BeamSearch`.
+            nbest: how many texts a transcript lists.
+            rescorer: puts all answers of the search in a new order.
         Raises: UsageError for more texts than the search keeps prefixes.
         """
         self._config, self._fusion, self._nbest = config or BeamConfig(), fusion, nbest
+        self._rescorer = rescorer
         if not 0 <= nbest <= self._config.beam:
             raise UsageError(f"nbest {nbest}: the search keeps {self._config.beam} prefixes; ask for as many at most")
 
@@ -49,6 +62,8 @@ class SearchReader(LogProbsReader):
         """Return where the best answer of the search lies, and its score.  Raises: as `BeamSearch`."""
         search = BeamSearch(log_probs.shape[1], self._config, self._fusion)
         search.accept(log_probs)
-        answers = search.finish(self._config.beam + 1 if self._nbest else 1)
+        answers = search.finish(self._config.beam + 1 if self._nbest or self._rescorer else 1)
+        if self._rescorer is not None:
+            answers = self._rescorer(answers)
         path = best_alignment(log_probs, answers[0].token_ids, near=answers[0].frames)
         return Reading(path, answers[0].score, tuple(answers), self._nbest)

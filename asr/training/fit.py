@@ -23,10 +23,11 @@ from asr.training.alphabet import alphabet_change, with_alphabet
 from asr.training.checkpoint import LAST, TrainingState, load_state, remove_unfinished
 from asr.training.identity import differences, run_identity
 from asr.training.module import CtcTraining
-from asr.training.monitor import InterruptionError, Monitor, Progress, evaluation_weights
+from asr.training.monitor import Monitor, Progress, evaluation_weights
 from asr.training.processes import failures_explained, is_first_process, leave_the_group, no_process_left, set_threads
 from asr.training.request import Outcome, Request, check_request, overfitting
 from asr.training.selection import guarding, replayed, trainable
+from asr.training.stopping import InterruptionError
 from asr.training.validation import Validator
 
 OVERFIT_CER = 5.0
@@ -46,7 +47,7 @@ def fit(request: Request, *, say: Callable[[str], None], progress: Progress) -> 
     first = is_first_process(request.experiment.train)
     if not first:
         say, progress = _say_nothing, _show_nothing
-    with _quiet_lightning():
+    with quiet_lightning():
         set_threads(request.experiment.train)
         state = _resumed_state(request)
         utterances, left_out = trainable(request, say)
@@ -85,7 +86,7 @@ def fit(request: Request, *, say: Callable[[str], None], progress: Progress) -> 
 
 
 @contextmanager
-def _quiet_lightning() -> Iterator[None]:
+def quiet_lightning() -> Iterator[None]:
     """Keep Lightning's banners and advice out of our output; its errors still arrive."""
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
         logging.getLogger(name).setLevel(logging.ERROR)

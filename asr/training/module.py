@@ -160,7 +160,7 @@ class CtcTraining(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the part's loss, scaled so that the mean over ranks and accumulation is the step's."""
         # dropout depends on the place in the run and on nothing before it, so a resumed run draws the same
-        _seed_network(step_seed(self.data.seed, self.position.step, batch.position[2]), self.device)
+        seed_network(step_seed(self.data.seed, self.position.step, batch.position[2]), self.device)
         scale = self.trainer.world_size * self.train_config.loader.accumulate
         self._step_seconds = batch.global_seconds * batch.seeds.shape[1]
         if not batch.ids:
@@ -312,7 +312,7 @@ class CtcTraining(LightningModule):
             self.left_out[name] = self.left_out.get(name, 0) + 1
 
 
-def _seed_network(seed: int, device: torch.device) -> None:
+def seed_network(seed: int, device: torch.device) -> None:
     """Seed what the network draws from, and nothing else.
 
     torch.manual_seed also notes the seed, with the traceback of its caller, for every kind of device that is

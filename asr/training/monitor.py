@@ -1,7 +1,6 @@
 """The callback that watches a training: logs, validates, keeps checkpoints, stops early, hints at trouble."""
 
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from asr.training.checkpoint import (
 from asr.training.config import FinetuneConfig
 from asr.training.journal import Journal
 from asr.training.module import CtcTraining
+from asr.training.stopping import InterruptionError, StopsOnInterrupt
 from asr.training.validation import Validation, Validator
 
 LOG_STEPS = 20
@@ -39,11 +39,7 @@ class Progress(Protocol):
         """Report `done` of `total` pieces, the audio dealt with since the start, and a short note."""
 
 
-class InterruptionError(Exception):
-    """The training was asked to stop, and its state is saved.  (Lightning answers a KeyboardInterrupt with exit 1.)"""
-
-
-class Monitor(Callback):
+class Monitor(StopsOnInterrupt, Callback):
     """Everything a training does beside training, on rank 0 where files are concerned."""
 
     def __init__(
@@ -57,6 +53,7 @@ class Monitor(Callback):
         stop_below_cer: float | None = None,
         guard: Validator | None = None,
     ) -> None:
+        super().__init__()
         self.out, self.run, self.validator, self.guard = out, run, validator, guard
         self.say, self.progress, self.stop_below_cer = say, progress, stop_below_cer
         self.validation: Validation | None = None
@@ -71,36 +68,12 @@ class Monitor(Callback):
         self._seen_skipped = 0
         self._step_loss = 0.0
         self._due = False  # a save that waits for the end of the epoch
-        self._handlers: dict[signal.Signals, Any] = {}
-        self._asked = False  # this process got a signal; it may come at any moment
         self.interrupted = False  # all processes agree to stop after this step
-
-    @contextmanager
-    def stopping_on_interrupt(self) -> Iterator[None]:
-        """Let the first Ctrl-C (or SIGTERM) end the training after its step, its state saved; a second ends it now."""
-        self._catch(signal.SIGINT)
-        try:
-            yield
-        finally:  # Lightning itself puts SIGTERM back
-            if signal.SIGINT in self._handlers:
-                signal.signal(signal.SIGINT, self._handlers[signal.SIGINT])
-
-    def _catch(self, number: signal.Signals) -> None:
-        def ask(signal_number: int, frame: object) -> None:
-            self._asked = True
-            signal.signal(number, self._handlers[number])
-
-        if threading.current_thread() is not threading.main_thread():  # signals belong to the main thread
-            return
-        before = signal.getsignal(number)
-        if before not in (None, signal.SIG_IGN):  # a shell lets background jobs ignore the Ctrl-C meant for others
-            self._handlers[number] = before
-            signal.signal(number, ask)
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Open the log."""
         module: CtcTraining = pl_module
-        self._catch(signal.SIGTERM)  # only here: Lightning puts its own in place at the start, which saves nothing
+        self.catch(signal.SIGTERM)  # only here: Lightning puts its own in place at the start, which saves nothing
         self._started = self._logged_at = time.monotonic()
         self._resumed_at = (module.position.audio_seconds, module.position.wall_seconds)
         self._logged_audio = module.position.audio_seconds

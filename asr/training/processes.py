@@ -13,7 +13,7 @@ from asr.errors import EXIT_DATA, EXIT_MACHINE, EXIT_USAGE, MachineError
 from asr.receipts import cores
 from asr.training.config import TrainConfig
 from asr.training.module import CtcTraining
-from asr.training.monitor import InterruptionError
+from asr.training.stopping import InterruptionError
 
 _RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")  # set by those who start processes
 _OUR_CODES = (EXIT_USAGE, EXIT_DATA, EXIT_MACHINE)

@@ -97,6 +97,7 @@ def test_pruning_makes_a_smaller_model(text: Path, capsys: pytest.CaptureFixture
     ("arguments", "code", "message"),
     [
         (["train", "TEXT", "--out", "OUT", "--order", "6"], EXIT_USAGE, "order 6"),
+        (["train", "TEXT", "--out", "OUT", "--order", "0"], EXIT_USAGE, "order 0"),
         (["train", "TEXT", "--out", "OUT", "--prune", "2", "1"], EXIT_USAGE, "cut-offs 2 1"),
         (["train", "TEXT", "--out", "TEXT"], EXIT_USAGE, "one of the files to read"),
         (["train", "TEXT"], EXIT_USAGE, "--out"),

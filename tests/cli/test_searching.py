@@ -127,4 +127,4 @@ def test_hotwords_that_cannot_be_used_are_told(tmp_path: Path, content: bytes, m
 
 def test_an_archive_is_not_searched(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["transcribe", str(folder / "m.jsonl"), "--beam", "5", "--out", str(folder / "out")]) == 2
-    assert "an archive is read without --lm, --hotwords and --beam" in capsys.readouterr().err
+    assert "an archive is read without --lm, --hotwords, --rescore and --beam" in capsys.readouterr().err
