@@ -346,7 +346,7 @@ class Recognizer:
     def _transcript(self, heard: Any, duration: Seconds) -> Transcript:
         path, score = self.reader.read(heard)
         hypothesis = hypothesis_from_path(path, self.model.tokenizer, self.model.geometry, duration)
-        warnings = self._domain_warnings(hypothesis.words)
+        warnings = (*path.warnings, *self._domain_warnings(hypothesis.words))
         return Transcript(hypothesis.text, hypothesis.words, duration, score, warnings)
 
     def _domain_warnings(self, words: Sequence[Word]) -> tuple[str, ...]:

@@ -47,9 +47,10 @@ def run(args: argparse.Namespace) -> int:
     utterances = read_manifest(args.manifest)
     if not utterances:
         raise DataError(f"{args.manifest}: holds no utterances; give a manifest with at least one")
-    given = [args.manifest, resolve_model(args.model), *filter(None, (args.lm, args.hotwords))]
+    given = [args.manifest, resolve_model(args.model), *searching.files(args)]
     refuse_overwriting(args.out, [*given, *{item.audio for item in utterances}])
-    recognizer = searching.recognizer_of(args)
+    with log_on_stderr("asr decode"):
+        recognizer = searching.recognizer_of(args)
     transcripts = _recognise(recognizer, utterances, args.manifest)
     rows = [
         {"id": utterance.id, **transcript.row()} for utterance, transcript in zip(utterances, transcripts, strict=True)
@@ -107,7 +108,7 @@ def _write_receipt(
             "beam": args.beam,
         },
         seed=None,
-        inputs=[args.manifest, *filter(None, (args.lm, args.hotwords))],
+        inputs=[args.manifest, *searching.files(args)],
         result=result,
         utterances=len(transcripts),
         words=len(words),

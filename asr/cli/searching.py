@@ -23,12 +23,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="search with a phrase a line, more likely by what follows a tab, in natural logs a letter (default: 1)",
     )
-    parser.add_argument("--beam", type=int, metavar="N", help="search among N prefixes (with --lm or --hotwords: 100)")
+    parser.add_argument(
+        "--lexicon",
+        type=Path,
+        metavar="FILE",
+        help="search with the words of FILE and no others: a word a line, and its pronunciation if tokens are phones",
+    )
+    parser.add_argument("--beam", type=int, metavar="N", help="search among N prefixes (with an option above: 100)")
 
 
 def wants_search(args: argparse.Namespace) -> bool:
     """Return whether one of the options was given."""
-    return any(value is not None for value in (args.lm, args.hotwords, args.beam))
+    return args.beam is not None or bool(files(args))
+
+
+def files(args: argparse.Namespace) -> list[Path]:
+    """Return the files that the search reads."""
+    return [file for file in (args.lm, args.hotwords, args.lexicon) if file is not None]
 
 
 def recognizer_of(args: argparse.Namespace) -> "Recognizer":
@@ -48,14 +59,15 @@ def _reader_of(args: argparse.Namespace, tokenizer: "Tokenizer") -> "Reader":
     if args.beam is not None and not 1 <= args.beam <= 65_536:
         raise UsageError(f"--beam {args.beam}: give a number of prefixes from 1 to 65536")
     from asr.decoding.beam import BeamConfig
-    from asr.decoding.scorer import fuse
     from asr.decoding.searching import SearchReader
     from asr.lm.files import load_ngram
+    from asr.text.lexicon import read_lexicon
 
     model = load_ngram(args.lm) if args.lm else None
     hotwords = read_hotwords(args.hotwords) if args.hotwords else None
     config = BeamConfig(beam=args.beam) if args.beam else BeamConfig()
-    return SearchReader(config, fuse(tokenizer, model, hotwords=hotwords))
+    lexicon = read_lexicon(args.lexicon, tokenizer.normalizer) if args.lexicon else None
+    return SearchReader.of(tokenizer, config, model=model, hotwords=hotwords, lexicon=lexicon)
 
 
 def read_hotwords(path: Path) -> dict[str, float]:

@@ -98,7 +98,9 @@ def run(args: argparse.Namespace) -> int:
     """Transcribe and return the exit code: 3 if a file could not be read."""
     if archives.is_one_archive(args):
         if searching.wants_search(args):
-            raise UsageError("an archive is read without --lm, --hotwords and --beam; give files, or see asr decode")
+            raise UsageError(
+                "an archive is read without --lm, --hotwords, --lexicon and --beam; give files, or see asr decode"
+            )
         return archives.transcribe(args)
     args.format = args.format or "txt"
     channel = _channel(args.channels)

@@ -30,6 +30,7 @@ _UNSPEAKABLE = re.compile(f"[{SPACE}\ud800-\udfff]")  # a literal '▁', half a 
 MAX_FILE_BYTES = 64 << 20
 MAX_MODEL_BYTES = MAX_BYTES  # of a SentencePiece model, or of a lexicon
 MAX_SYMBOLS = 1 << 20
+MAX_PHONES = 1 << 16
 
 Kind = Literal["char", "sentencepiece", "lexicon"]
 SentencePieceKind = Literal["unigram", "bpe"]
@@ -409,6 +410,8 @@ def _check_symbols(symbols: list[str], units: _Pieces | None, lexicon: Lexicon |
     if symbols[0] != BLANK:
         raise DataError(f"symbol 0 is {symbols[0]!r}, not '{BLANK}'")
     if lexicon is not None:
+        if len(lexicon.symbols) > MAX_PHONES:
+            raise DataError(f"{len(lexicon.symbols)} phones (at most {MAX_PHONES} are possible)")
         if lexicon.is_list or symbols != [BLANK, SPACE, *lexicon.symbols]:
             raise DataError("its symbols are not the phones of its lexicon")
         return

@@ -20,7 +20,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     row = {"id": "a", "audio": "a.wav", "duration": 6.0, "text": "abc"}
     (folder / "m.jsonl").write_text(json.dumps(row) + "\n")
     (folder / "text").write_text("gbd igb\ndig gbd igb\nbad dig\n" * 4)
-    (folder / "hotwords").write_text("gbd\t4\n\nbad\n")
+    (folder / "hotwords").write_text("gbd\t4\n\nigb\n")
+    (folder / "words").write_text("gbd\nigb\na\nzzz\n")
     assert main(["lm", "train", str(folder / "text"), "--order", "2", "--out", str(folder / "lm")]) == 0
     return folder
 
@@ -43,15 +44,28 @@ def test_a_language_model_and_hotwords_change_what_is_heard(folder: Path, capsys
     assert hotwords.split().count("gbd") > beam.split().count("gbd")
 
 
+def test_a_lexicon_closes_the_vocabulary(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = transcribed(folder, "--lexicon", str(folder / "words"), "--lm", str(folder / "lm"), capsys=capsys).split()
+    assert len(words) > 3
+    assert set(words) <= {"gbd", "igb", "a"}
+
+
 def test_decode_takes_them_and_names_them_in_the_receipt(folder: Path) -> None:
     out = folder / "hyp.jsonl"
     options = ["--lm", str(folder / "lm"), "--hotwords", str(folder / "hotwords"), "--beam", "20"]
+    options += ["--lexicon", str(folder / "words")]
     arguments = [str(folder / "m.jsonl"), "--model", str(folder / "model.safetensors"), "--out", str(out)]
     assert main(["decode", *arguments, *options]) == 0
     row = json.loads(out.read_text())
     assert row["text"] == " ".join(word["word"] for word in row["words"])
     receipt = json.loads((folder / "hyp.receipt.json").read_text())
-    assert {Path(name).name for name in receipt["inputs"]} == {"m.jsonl", "lm", "hotwords", "model.safetensors"}
+    assert {Path(name).name for name in receipt["inputs"]} == {
+        "m.jsonl",
+        "lm",
+        "hotwords",
+        "words",
+        "model.safetensors",
+    }
     assert receipt["config"]["beam"] == 20
 
 
@@ -60,6 +74,7 @@ def test_decode_takes_them_and_names_them_in_the_receipt(folder: Path) -> None:
     [
         (["--beam", "0"], 2, "--beam 0: give a number of prefixes from 1 to 65536"),
         (["--lm", "none.arpa"], 3, "none.arpa"),
+        (["--lexicon", "none.dic"], 3, "none.dic: cannot read the lexicon: No such file or directory; check --lexicon"),
         (["--hotwords", "none"], 3, "none: cannot read the hotwords: No such file or directory; check --hotwords"),
     ],
 )
@@ -91,4 +106,4 @@ def test_hotwords_that_cannot_be_used_are_told(tmp_path: Path, content: bytes, m
 
 def test_an_archive_is_not_searched(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["transcribe", str(folder / "m.jsonl"), "--beam", "5", "--out", str(folder / "out")]) == 2
-    assert "an archive is read without --lm, --hotwords and --beam" in capsys.readouterr().err
+    assert "an archive is read without --lm, --hotwords, --lexicon and --beam" in capsys.readouterr().err
