@@ -29,7 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="search with the words of FILE and no others: a word a line, and its pronunciation if tokens are phones",
     )
-    parser.add_argument("--beam", type=int, metavar="N", help="search among N prefixes (with an option above: 100)")
+    parser.add_argument(
+        "--grammar",
+        type=Path,
+        metavar="FILE",
+        help="read the best phrase of FILE: a phrase a line, JSGF, or an expression over words (*.regex)",
+    )
+    parser.add_argument("--beam", type=int, metavar="N", help="search among N prefixes (100, unless by --grammar)")
 
 
 def wants_search(args: argparse.Namespace) -> bool:
@@ -39,7 +45,7 @@ def wants_search(args: argparse.Namespace) -> bool:
 
 def files(args: argparse.Namespace) -> list[Path]:
     """Return the files that the search reads."""
-    return [file for file in (args.lm, args.hotwords, args.lexicon) if file is not None]
+    return [file for file in (args.lm, args.hotwords, args.lexicon, args.grammar) if file is not None]
 
 
 def recognizer_of(args: argparse.Namespace) -> "Recognizer":
@@ -58,6 +64,8 @@ def recognizer_of(args: argparse.Namespace) -> "Recognizer":
 def _reader_of(args: argparse.Namespace, tokenizer: "Tokenizer") -> "Reader":
     if args.beam is not None and not 1 <= args.beam <= 65_536:
         raise UsageError(f"--beam {args.beam}: give a number of prefixes from 1 to 65536")
+    if args.grammar is not None:
+        return _grammar_reader_of(args, tokenizer)
     from asr.decoding.beam import BeamConfig
     from asr.decoding.searching import SearchReader
     from asr.lm.files import load_ngram
@@ -68,6 +76,18 @@ def _reader_of(args: argparse.Namespace, tokenizer: "Tokenizer") -> "Reader":
     config = BeamConfig(beam=args.beam) if args.beam else BeamConfig()
     lexicon = read_lexicon(args.lexicon, tokenizer.normalizer) if args.lexicon else None
     return SearchReader.of(tokenizer, config, model=model, hotwords=hotwords, lexicon=lexicon)
+
+
+def _grammar_reader_of(args: argparse.Namespace, tokenizer: "Tokenizer") -> "Reader":
+    for option, value in (("--lm", args.lm), ("--hotwords", args.hotwords), ("--beam", args.beam)):
+        if value is not None:
+            raise UsageError(f"{option} {value} is no use with --grammar, whose best phrase is found exactly; drop one")
+    from asr.decoding.grammar import GrammarReader
+    from asr.text.grammar import read_grammar
+    from asr.text.lexicon import read_lexicon
+
+    lexicon = read_lexicon(args.lexicon, tokenizer.normalizer) if args.lexicon else None
+    return GrammarReader(read_grammar(args.grammar, tokenizer.normalizer), tokenizer, lexicon)
 
 
 def read_hotwords(path: Path) -> dict[str, float]:

@@ -6,7 +6,7 @@ from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 
 from asr.errors import DataError
-from asr.text.tokenizer import SPACE
+from asr.text.tokenizer import BLANK, SPACE
 
 if TYPE_CHECKING:
     from asr.text.lexicon import Lexicon, Sounds
@@ -38,6 +38,19 @@ class Vocabulary(NamedTuple):
 def phone(token_id: int) -> str:
     """Return the character that stands for a phone."""
     return chr(FIRST_PHONE + token_id)
+
+
+def is_byte(symbol: str) -> bool:
+    """Return whether a symbol is the name of a byte, which is no character yet."""
+    return symbol.startswith("<0x") and symbol.endswith(">") and len(symbol) == 6
+
+
+def characters_of(tokenizer: "Tokenizer", token_id: int) -> str:
+    """Return the characters that a token spells, the mark of a word's start included; none for blanks and bytes."""
+    symbol = tokenizer.symbols[token_id]
+    if symbol == BLANK or is_byte(symbol):
+        return ""
+    return phone(token_id) if tokenizer.lexicon is not None and symbol != SPACE else symbol
 
 
 def vocabulary_of(tokenizer: "Tokenizer", lexicon: "Lexicon | None" = None) -> Vocabulary:

@@ -18,11 +18,11 @@ from asr.decoding.fusion import (
     Trie,
     plain,
 )
-from asr.decoding.lexicon import Vocabulary, phone, variants, vocabulary_of
+from asr.decoding.lexicon import Vocabulary, characters_of, is_byte, variants, vocabulary_of
 from asr.decoding.trie import NOBODY, build_trie
 from asr.errors import DataError
 from asr.lm.words import MARKS, UNKNOWN
-from asr.text.tokenizer import BLANK, SPACE
+from asr.text.tokenizer import SPACE
 
 if TYPE_CHECKING:
     from asr.lm.ngram import NgramModel
@@ -43,7 +43,10 @@ class FusionConfig(Config):
 def spelling_of(tokenizer: "Tokenizer") -> Spelling:
     """Return how the tokens spell words; a byte, which is no character yet, is one that no word holds."""
     starts = [symbol.startswith(SPACE) for symbol in tokenizer.symbols]
-    spelled = [_characters(tokenizer, token_id) for token_id in range(tokenizer.size)]
+    spelled = [
+        [STRANGE] if is_byte(symbol) else [ord(letter) for letter in characters_of(tokenizer, token).lstrip(SPACE)]
+        for token, symbol in enumerate(tokenizer.symbols)
+    ]
     firsts = np.concatenate([[0], np.cumsum([len(letters) for letters in spelled])])
     characters = [letter for letters in spelled for letter in letters]
     return Spelling(np.array(starts), firsts.astype(np.int32), np.array(characters, np.int32))
@@ -89,19 +92,6 @@ def fuse(
         # by a bonus, and by as much as a word is likelier where it stands than anywhere
         lift=lift + max(0.0, config.bonus) + 2.0 * config.weight * LN_10,
     )
-
-
-def _characters(tokenizer: "Tokenizer", token_id: int) -> list[int]:
-    symbol = tokenizer.symbols[token_id]
-    if symbol in (BLANK, SPACE):
-        return []
-    if tokenizer.lexicon is not None:
-        return [ord(phone(token_id))]
-    return [STRANGE] if _is_byte(symbol) else [ord(letter) for letter in symbol.lstrip(SPACE)]
-
-
-def _is_byte(symbol: str) -> bool:
-    return symbol.startswith("<0x") and symbol.endswith(">") and len(symbol) == 6
 
 
 def _units(tokenizer: "Tokenizer", model: "NgramModel") -> tuple[int, np.ndarray]:

@@ -50,6 +50,21 @@ def test_a_lexicon_closes_the_vocabulary(folder: Path, capsys: pytest.CaptureFix
     assert set(words) <= {"gbd", "igb", "a"}
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("list", "gbd igb\nbad dig\n"),
+        ("a.jsgf", "#JSGF V1.0;\npublic <all> = gbd igb | <other>;\n<other> = bad dig;\n"),
+        ("a.regex", "gbd igb | bad dig\n"),
+    ],
+)
+def test_a_grammar_gives_one_of_its_phrases(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: str
+) -> None:
+    (tmp_path / name).write_text(content)
+    assert transcribed(folder, "--grammar", str(tmp_path / name), capsys=capsys).strip() in ("gbd igb", "bad dig")
+
+
 def test_decode_takes_them_and_names_them_in_the_receipt(folder: Path) -> None:
     out = folder / "hyp.jsonl"
     options = ["--lm", str(folder / "lm"), "--hotwords", str(folder / "hotwords"), "--beam", "20"]
@@ -75,6 +90,8 @@ def test_decode_takes_them_and_names_them_in_the_receipt(folder: Path) -> None:
         (["--beam", "0"], 2, "--beam 0: give a number of prefixes from 1 to 65536"),
         (["--lm", "none.arpa"], 3, "none.arpa"),
         (["--lexicon", "none.dic"], 3, "none.dic: cannot read the lexicon: No such file or directory; check --lexicon"),
+        (["--grammar", "none"], 3, "none: cannot read the grammar: No such file or directory; check --grammar"),
+        (["--grammar", "none", "--beam", "5"], 2, "--beam 5 is no use with --grammar"),
         (["--hotwords", "none"], 3, "none: cannot read the hotwords: No such file or directory; check --hotwords"),
     ],
 )
@@ -106,4 +123,4 @@ def test_hotwords_that_cannot_be_used_are_told(tmp_path: Path, content: bytes, m
 
 def test_an_archive_is_not_searched(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["transcribe", str(folder / "m.jsonl"), "--beam", "5", "--out", str(folder / "out")]) == 2
-    assert "an archive is read without --lm, --hotwords, --lexicon and --beam" in capsys.readouterr().err
+    assert "an archive is read without --lm, --hotwords, --lexicon, --grammar and --beam" in capsys.readouterr().err
