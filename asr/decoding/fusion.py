@@ -135,53 +135,41 @@ def _child(trie: Any, node: int, character: int) -> int:
 
 
 @njit
-def _say(fusion: Any, states: Any, added: Any, word: int) -> None:
-    """Add the language model's score of a word or token."""
+def _say(fusion: Any, states: Any, added: Any, word_id: int, word: int) -> int:
+    """Add the language model's score of a word or token; return the word of the vocabulary.
+
+    Args: word: its place in the vocabulary, -1 for none; of those that are spelled alike the best is said.
+    """
     arcs = fusion.arcs
-    log10, states[MODEL] = step(
-        arcs.first, arcs.words, arcs.log10_probs, arcs.nexts, arcs.backoffs, arcs.links, states[MODEL], word
-    )
-    added[CERTAIN] += fusion.weight * log10
-    added[MODEL_LOG] += LN_10 * log10
-
-
-@njit
-def _meant(fusion: Any, states: Any) -> int:
-    """Return the word of the vocabulary that ends here, -1 without one; of those spelled alike the best."""
-    node = states[TRIE]
-    found = best = fusion.vocabulary.ends[node] if node != DEAD else -1
-    if found < 0 or fusion.units != WORDS or fusion.alike[found] < 0:
-        return int(found)
-    arcs, most = fusion.arcs, -np.inf
-    while found >= 0:
-        log10, _ = step(
-            arcs.first,
-            arcs.words,
-            arcs.log10_probs,
-            arcs.nexts,
-            arcs.backoffs,
-            arcs.links,
-            states[MODEL],
-            fusion.word_ids[found],
+    most, said, after = -np.inf, word, states[MODEL]
+    while True:
+        log10, state = step(
+            arcs.first, arcs.words, arcs.log10_probs, arcs.nexts, arcs.backoffs, arcs.links, states[MODEL], word_id
         )
         if log10 > most:
-            best, most = found, log10
-        found = fusion.alike[found]
-    return int(best)
+            most, said, after = log10, word, state
+        word = fusion.alike[word] if word >= 0 else -1
+        if word < 0:
+            break
+        word_id = fusion.word_ids[word]
+    states[MODEL] = after
+    added[CERTAIN] += fusion.weight * most
+    added[MODEL_LOG] += LN_10 * most
+    return int(said)
 
 
 @njit
-def _end_word(fusion: Any, states: Any, added: Any) -> None:
-    """Score the word that ends here, if there is one, and start the next."""
+def _end_word(fusion: Any, states: Any, added: Any) -> int:
+    """Score the word that ends here, if there is one, and start the next; return its place, -1 for none."""
     if states[LENGTH] == 0:
-        return
+        return -1
     added[CERTAIN] += fusion.bonus
-    if fusion.units == WORDS or fusion.closed:
-        word = _meant(fusion, states)
-        if word < 0:
-            added[CERTAIN] += -np.inf if fusion.closed else fusion.unknown
-        if fusion.units == WORDS:
-            _say(fusion, states, added, fusion.word_ids[word] if word >= 0 else UNKNOWN)
+    node = states[TRIE]
+    word = fusion.vocabulary.ends[node] if node != DEAD else -1
+    if word < 0 and (fusion.closed or fusion.units == WORDS):
+        added[CERTAIN] += -np.inf if fusion.closed else fusion.unknown
+    if fusion.units == WORDS:
+        word = _say(fusion, states, added, fusion.word_ids[word] if word >= 0 else UNKNOWN, word)
     node = states[HOTWORD]
     if node != DEAD:
         if fusion.hotwords.ends[node] >= 0:
@@ -192,6 +180,7 @@ def _end_word(fusion: Any, states: Any, added: Any) -> None:
         added[PENDING] = 0.0
         node = 0
     states[TRIE], states[HOTWORD], states[LENGTH] = 0, node, 0
+    return int(word)
 
 
 @njit
@@ -236,7 +225,7 @@ def extend(fusion: Any, states: Any, added: Any, token: int, new_states: Any, ne
     for place in range(spelling.firsts[token], spelling.firsts[token + 1]):
         _spell(fusion, new_states, new_added, spelling.characters[place])
     if fusion.units == TOKENS:
-        _say(fusion, new_states, new_added, fusion.token_words[token])
+        _say(fusion, new_states, new_added, fusion.token_words[token], -1)
     new_added[ALL] = new_added[CERTAIN] + _look_ahead(fusion, new_states)
 
 
@@ -253,7 +242,7 @@ def _finish(fusion: Any, all_states: Any, all_added: Any) -> None:
         states, added = all_states[place], all_added[place]
         _end_word(fusion, states, added)
         if fusion.units != NO_MODEL:
-            _say(fusion, states, added, END)
+            _say(fusion, states, added, END, -1)
         added[CERTAIN] -= added[PENDING]
         added[PENDING] = 0.0
         added[ALL] = added[CERTAIN]
@@ -280,7 +269,7 @@ def _follow(fusion: Any, tokens: Any, meant: Any, states: Any, added: Any) -> No
     """Fill `meant` (U + 1,) with the word that ends before each token, and at the end; -1 where none does."""
     for place in range(len(tokens) + 1):
         if place == len(tokens) or fusion.spelling.starts[tokens[place]]:
-            meant[place] = _meant(fusion, states[0]) if states[0, LENGTH] > 0 else -1
+            meant[place] = _end_word(fusion, states[0], added[0])
         if place < len(tokens):
             extend(fusion, states[0], added[0], tokens[place], states[1], added[1])
             states[0], added[0] = states[1], added[1]

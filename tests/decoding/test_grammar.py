@@ -1,7 +1,7 @@
 """The best phrase of a grammar: against every phrase aligned by itself; phones, pieces, and grammars that cannot be."""
 
 import math
-from itertools import groupby, product
+from itertools import groupby, pairwise, product
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +27,7 @@ HEADER = "#JSGF V1.0;\n"
 # A grammar with a few phrases, and all of them.
 GRAMMARS = {
     "list": ("ab\nb a\nab\nab ab\n", {"ab", "b a", "ab ab"}),
-    "star.regex": (
-        "a (b | aa)* b?",
-        {"a", "a b", "a b b", "a b b b", "a aa", "a aa b", "a b aa", "a aa aa", "a b aa b"},
-    ),
+    "star.regex": ("a (b | aa)* b?", {"a", "a b", "a b b", "a aa"}),
     "times.regex": ("a{2,3} [b]", {"a a", "a a a", "a a b", "a a a b"}),
     "maybe.regex": ("[ab] [b]", {"", "ab", "b", "ab b"}),
     "right.jsgf": (f"{HEADER}public <x> = a <x> | b;", {"b", "a b", "a a b", "a a a b"}),
@@ -80,7 +77,7 @@ def test_the_best_phrase_is_that_of_all_aligned_one_by_one(name: str, seed: int,
         log_probs = random_log_probs(frames, 4, seed)
         scores = {}
         for ids in phrases_of(reader.automaton, frames):
-            if len(ids) + sum(a == b for a, b in zip(ids, ids[1:], strict=False)) <= frames:
+            if len(ids) + sum(a == b for a, b in pairwise(ids)) <= frames:
                 scores[ids] = float(best_alignment(log_probs, ids).log_probs.sum(dtype=np.float64))
         path, score = reader.read(log_probs)
         if not scores:
@@ -170,7 +167,6 @@ def test_the_recogniser_reads_phrases(tmp_path: Path) -> None:
             "a.jsgf:2: <x> refers to itself before its end, which no automaton",
         ),
         ("a.jsgf", f"{HEADER}public <x> = (a <x>)* | b;", "a.jsgf:2: <x> refers to itself before its end"),
-        ("a.regex", "((a{9999}){9999}){9}", "a.regex: its phrases need more than 1000000 states; repeat less"),
     ],
 )
 def test_grammars_that_cannot_be_are_one_line(name: str, text: str, message: str) -> None:
@@ -180,15 +176,19 @@ def test_grammars_that_cannot_be_are_one_line(name: str, text: str, message: str
     assert "\n" not in str(caught.value)
 
 
-def test_states_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("asr.decoding.automaton.MAX_STATES", 1000)
-    with pytest.raises(
-        DataError, match=r"a\.regex: its phrases need more than 1000 states; repeat less, or list fewer"
-    ):
-        reader_of("(a | b)* a (a | b){20}", characters("▁ab"), "a.regex")
-    monkeypatch.setattr("asr.decoding.network.MAX_REACHED", 1000)
-    with pytest.raises(DataError, match=r"a\.regex: its phrases need more than"):
-        reader_of("[a] " * 100, characters("▁ab"), "a.regex")
+@pytest.mark.parametrize(
+    ("limit", "most", "text"),
+    [
+        ("automaton.MAX_STATES", 1000, "(a | b)* a (a | b){20}"),
+        ("automaton.MAX_SIZE", 1000, "(a | b)* a (a | b){20}"),
+        ("network.MAX_STATES", 1000, "((a{9999}){9999}){9}"),
+        ("network.MAX_REACHED", 1000, "[a] " * 100),
+    ],
+)
+def test_states_are_limited(monkeypatch: pytest.MonkeyPatch, limit: str, most: int, text: str) -> None:
+    monkeypatch.setattr(f"asr.decoding.{limit}", most)
+    with pytest.raises(DataError, match=r"a\.regex: its phrases need more than \d+ states; repeat less, or list fewer"):
+        reader_of(text, characters("▁ab"), "a.regex")
 
 
 def test_words_are_normalised() -> None:

@@ -44,7 +44,8 @@ def test_an_expression_binds_as_usual() -> None:
 def test_jsgf() -> None:
     found = grammar(
         HEADER + "grammar com.acme.phone; // its name\n/* several\nlines */\n"
-        'public <call> = /2.5/ Call <who> {tag \\} "} | /1/ ("hang up") [now];\n<who> = home | boss*;\npublic <x>=stop;',
+        'public <call> = /2.5/ Call <who> {tag \\} "} | /1/ ("hang up") [now];\n'
+        "<who> = home | boss*;\npublic <x>=stop;",
         "a.txt",
     )
     hang_up = Row((Word("hang", 5), Word("up", 5)))
