@@ -193,7 +193,7 @@ def _check_text(row: _Row, tokenizer: "Tokenizer | None", *, needs_text: bool) -
     unknown = tokenizer.unknown(text)
     for part in unknown:
         code, place = ("", "lexicon") if tokenizer.lexicon else (f" (U+{ord(part):04X})", "alphabet")
-        name = f"'{_visible(part)}'{code}"
+        name = f"'{''.join(map(_visible, part))}'{code}"
         row.remark("outside-alphabet", f"{name} is not in the {place}", name)
     return [] if unknown else _encode(row, text, tokenizer)
 
