@@ -124,6 +124,7 @@ class Transcript:
         duration: of the audio, in seconds.
         score: natural log-probability of the best path, or what the search maximised.
         warnings: one line each; empty if nothing looks wrong.
+        is_strange: whether it looks unlike what the model knows.
     """
 
     text: str
@@ -131,6 +132,7 @@ class Transcript:
     duration: Seconds
     score: float
     warnings: tuple[str, ...] = ()
+    is_strange: bool = False
 
     def row(self) -> dict[str, object]:
         """Return what JSON Lines files hold of it (docs/formats.md): times in whole milliseconds."""
@@ -346,8 +348,9 @@ class Recognizer:
     def _transcript(self, heard: Any, duration: Seconds) -> Transcript:
         path, score = self.reader.read(heard)
         hypothesis = hypothesis_from_path(path, self.model.tokenizer, self.model.geometry, duration)
-        warnings = (*path.warnings, *self._domain_warnings(hypothesis.words))
-        return Transcript(hypothesis.text, hypothesis.words, duration, score, warnings)
+        strange = self._domain_warnings(hypothesis.words)
+        warnings = (*path.warnings, *strange)
+        return Transcript(hypothesis.text, hypothesis.words, duration, score, warnings, bool(strange))
 
     def _domain_warnings(self, words: Sequence[Word]) -> tuple[str, ...]:
         least = (self.model.notes.domain or {}).get("min_confidence")

@@ -16,7 +16,7 @@ from asr.decoding.beam import check_log_probs
 from asr.decoding.greedy import FramePath
 from asr.decoding.lexicon import characters_of, is_byte, vocabulary_of
 from asr.decoding.network import Network
-from asr.decoding.searching import KeepingReader, LogProbs
+from asr.decoding.searching import NO_PHRASE, KeepingReader, LogProbs
 from asr.errors import DataError
 from asr.native import compiled
 from asr.text.grammar import Grammar, Node, Reference, Repeat, Word
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from asr.text.tokenizer import Tokenizer
 
 STAYED, FROM_STATE = -2, -1  # the way to a node, where it comes from no arc
-NO_PHRASE = "too short for any phrase of the grammar: nothing is written"
 
 
 class GrammarReader(KeepingReader):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 LogProbs = NDArray[np.float32]
 
 UNFINISHED = "ends within a word of the lexicon, which is left out: try a wider beam (--beam)"
+NO_PHRASE = "too short for any phrase of the grammar: nothing is written"
 _ALL = 1 << 20  # more prefixes than a beam can hold
 
 

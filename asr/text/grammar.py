@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from asr.errors import DataError, did_you_mean
+from asr.errors import DataError, did_you_mean, shown
 
 MAX_BYTES = 8 << 20
 MAX_NESTING = 100  # brackets within brackets
@@ -129,7 +129,7 @@ _EXPRESSION = re.compile(
     r"(?P<blank>\s+)|(?P<times>\{[0-9]{1,6}(?:,[0-9]{0,6})?\})|(?P<mark>[|()\[\]?*+])|(?P<word>[^\s|()\[\]?*+{}]+)"
 )
 _JSGF = re.compile(
-    r"(?P<blank>\s+|//[^\n]*|/\*.*?\*/|/\s*[0-9][0-9.eE+-]*\s*/|\{(?:\\.|[^\\{}])*\})|(?P<rule><[^<>\s]+>)"
+    r"(?P<blank>\s+|//[^\n]*|/\*.*?\*/|/\s*[0-9][0-9.eE+-]*\s*/|\{(?:\\.|[^\\{}])*\})|(?P<rule><[\w.:$+-]+>)"
     r'|"(?P<quoted>[^"\\]*)"|(?P<mark>[;=|*+()\[\]])|(?P<word>[^\s;=|*+<>()\[\]{}/"\\]+)',
     re.DOTALL,
 )
@@ -289,7 +289,7 @@ def _references(node: Node) -> Iterator[Reference]:
 def _words(text: str, normalize: Normalize, place: str) -> list[str]:
     words = normalize(text).split()
     if not words:
-        raise DataError(f"{place}: '{text.strip()}' is empty once normalised; write a word or take it out")
+        raise DataError(f"{place}: {shown(text.strip())} is empty once normalised; write a word or take it out")
     return words
 
 

@@ -11,13 +11,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asr.errors import DataError
+from asr.errors import DataError, shown
 
 if TYPE_CHECKING:
     from asr.text.normalize import Normalizer
 
 MAX_BYTES = 32 << 20
-UNSPOKEN = ("<blank>", "▁")  # the names of symbols that are no sounds
+UNSPOKEN = ("<blank>", "▁")  # the names of tokens that are no sounds
 JOINED = "-"  # between the sounds of what is no word
 _ALTERNATIVE = re.compile(r"(.+)\(\d+\)")  # WORD(2)
 _COMMENT, _REMARK = ";;;", re.compile(r"\s#.*")
@@ -109,7 +109,9 @@ def parse_lexicon(data: bytes, normalizer: "Normalizer", *, where: str) -> Lexic
         spelled = normalizer(word)
         if not spelled or " " in spelled:
             became = f"becomes the words '{spelled}'" if spelled else "is empty"
-            raise DataError(f"{where}:{number}: '{word}' {became} once normalised; one word is needed: change the line")
+            raise DataError(
+                f"{where}:{number}: {shown(word)} {became} once normalised; one word is needed: change the line"
+            )
         without = without or (None if sounds else number)
         words.setdefault(spelled, {}).update({sounds: None} if sounds else {})
         lines.setdefault(spelled, number)
@@ -130,8 +132,8 @@ def _read_line(line: bytes, place: str) -> tuple[str, Sounds]:
         return "", ()
     word, *sounds = _REMARK.sub("", text).split() or [""]
     for symbol in sounds:
-        if symbol in UNSPOKEN:
-            raise DataError(f"{place}: '{symbol}' is no phone but a mark of ours; give the phone another name")
+        if symbol in UNSPOKEN or not symbol.isprintable():
+            raise DataError(f"{place}: {shown(symbol)} cannot be a phone; give the phone another name")
     alternative = _ALTERNATIVE.fullmatch(word)
     return alternative[1] if alternative else word, tuple(sounds)
 
@@ -144,17 +146,17 @@ def refuse_missing(lexicon: Lexicon, texts: Iterable[str]) -> Counter[str]:
     counts = Counter(word for text in texts for word in text.split())
     missing = sorted(lexicon.missing(counts), key=lambda word: -counts[word])
     if missing:
-        shown = ", ".join(f"'{word}' ({counts[word]} times)" for word in missing[:_SHOWN])
+        some = ", ".join(f"'{word}' ({counts[word]} times)" for word in missing[:_SHOWN])
         more = f" and {len(missing) - _SHOWN} more words" if len(missing) > _SHOWN else ""
-        raise DataError(f"{lexicon.where}: lacks {shown}{more} of the texts; add their pronunciations")
+        raise DataError(f"{lexicon.where}: lacks {some}{more} of the texts; add their pronunciations")
     return counts
 
 
 def describe_missing(words: list[str]) -> str:
     """Return the message about words that a lexicon lacks."""
-    shown = ", ".join(f"'{word}'" for word in words[:_SHOWN])
+    some = ", ".join(f"'{word}'" for word in words[:_SHOWN])
     more = f" and {len(words) - _SHOWN} more" if len(words) > _SHOWN else ""
     return (
-        f"the lexicon of the tokens lacks {shown}{more}; add the pronunciation and make the tokens again"
+        f"the lexicon of the tokens lacks {some}{more}; add the pronunciation and make the tokens again"
         " (asr tokens --kind lexicon), or leave the utterance out"
     )

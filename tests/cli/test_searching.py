@@ -65,6 +65,15 @@ def test_a_grammar_gives_one_of_its_phrases(
     assert transcribed(folder, "--grammar", str(tmp_path / name), capsys=capsys).strip() in ("gbd igb", "bad dig")
 
 
+def test_what_is_too_short_for_the_grammar_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "long").write_text("gbd " * 500)
+    arguments = ["decode", str(folder / "m.jsonl"), "--model", str(folder / "model.safetensors")]
+    assert main([*arguments, "--out", str(folder / "empty.jsonl"), "--grammar", str(folder / "long")]) == 0
+    assert "utterance 'a': too short for any phrase of the grammar: nothing is written" in capsys.readouterr().err
+    assert json.loads((folder / "empty.jsonl").read_text())["text"] == ""
+    assert json.loads((folder / "empty.receipt.json").read_text())["result"]["out_of_domain"] == 0
+
+
 def test_decode_takes_them_and_names_them_in_the_receipt(folder: Path) -> None:
     out = folder / "hyp.jsonl"
     options = ["--lm", str(folder / "lm"), "--hotwords", str(folder / "hotwords"), "--beam", "20"]

@@ -10,8 +10,9 @@ import torch
 
 from asr.decoding.alignment import best_alignment
 from asr.decoding.automaton import Automaton
-from asr.decoding.grammar import NO_PHRASE, GrammarReader
+from asr.decoding.grammar import GrammarReader
 from asr.decoding.greedy import hypothesis_from_path
+from asr.decoding.searching import NO_PHRASE
 from asr.errors import DataError
 from asr.recognizer import Recognizer, Transcript
 from asr.text.grammar import parse_grammar

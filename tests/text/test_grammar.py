@@ -62,7 +62,7 @@ def test_jsgf() -> None:
     [
         ("a", "", "a: holds no phrases; write a phrase a line"),
         ("a", "# nothing\n\n", "a: holds no phrases"),
-        ("a", "yes\n\x01\n", "a:2: '\x01' is empty once normalised; write a word or take it out"),
+        ("a", "yes\n\x01\n", 'a:2: "\\u0001" is empty once normalised; write a word or take it out'),
         ("a.regex", "yes\n(no", "a.regex:2: ')' is missing before the end; see docs/formats.md"),
         ("a.regex", "yes )", "a.regex:1: the end is missing before ')'"),
         ("a.regex", "yes | | no", "a.regex:1: a word is missing before '|'"),
@@ -80,7 +80,7 @@ def test_jsgf() -> None:
         ("a", HEADER + "public <b> = yes;\nno", "a:3: expected a rule such as '<name> = yes | no;', found 'no'"),
         ("a", HEADER + "public <b> = yes {tag;", "a:2: '{' stands where it means nothing"),
         ("a", HEADER + "/* no end\npublic <b> = yes;", "a:2: '/' stands where it means nothing"),
-        ("a", HEADER + 'public <b> = "";', "a:2: '' is empty once normalised"),
+        ("a", HEADER + 'public <b> = "";', 'a:2: "" is empty once normalised'),
     ],
 )
 def test_what_is_no_grammar_is_one_line(name: str, text: str, message: str) -> None:

@@ -59,8 +59,8 @@ def test_a_list_of_words_has_none(tmp_path: Path) -> None:
         (b";;; nothing\n\n", "a.dic: holds no words"),
         (b"TWO T UW\nTHREE\n", "a.dic:2: a word without pronunciation among words that have one; write its phones"),
         (b"TWO T UW\nNA\xefVE N AY\n", "a.dic:2: not UTF-8 at byte 3 of the line; save the file as UTF-8"),
-        ("TWO T ▁\n".encode(), "a.dic:1: '▁' is no phone but a mark of ours; give the phone another name"),
-        (b"\x01 T UW\n", "a.dic:1: '\x01' is empty once normalised; one word is needed: change the line"),
+        ("TWO T ▁\n".encode(), 'a.dic:1: "\\u2581" cannot be a phone; give the phone another name'),
+        (b"\x01 T UW\n", 'a.dic:1: "\\u0001" is empty once normalised; one word is needed: change the line'),
         (b"a" * (MAX_BYTES + 1), "a.dic: larger than 32 MB, the most that a lexicon may be; leave out words"),
     ],
 )
@@ -77,7 +77,9 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 def test_a_word_that_becomes_two() -> None:
     normalizer = Normalizer(NormalizerConfig(map={"-": " "}))
-    with pytest.raises(DataError, match=r"a\.dic:1: 'a-b' becomes the words 'a b' once normalised; one word is needed"):
+    with pytest.raises(
+        DataError, match=r"a\.dic:1: \"a-b\" becomes the words 'a b' once normalised; one word is needed"
+    ):
         parse_lexicon(b"a-b AH B\n", normalizer, where="a.dic")
 
 
