@@ -71,7 +71,7 @@ class GrammarReader(KeepingReader):
 
     def _words(self, path: NDArray[np.int64]) -> tuple[str, ...] | None:
         """Return the words that the grammar calls what a path spells; None: as the tokens spell them."""
-        if self._spellings is None:
+        if self._spellings is None or not self._tokenizer.has_space:  # without spaces no word can be told apart
             return None
         ids = path[np.flatnonzero(np.diff(path, prepend=0))]
         said = "".join(characters_of(self._tokenizer, token) for token in ids.tolist()).split(SPACE)

@@ -119,7 +119,11 @@ def test_pieces_spell_the_phrases() -> None:
 
 def test_scripts_without_spaces_run_on() -> None:
     tokenizer = train_char(["你好世界"], Normalizer())
-    assert phrases_of(reader_of("你好 世界\n", tokenizer).automaton, 9) == {tuple(tokenizer.encode("你好世界"))}
+    for lexicon in ("", "你好\n世界\n"):
+        reader = reader_of("你好 世界\n", tokenizer, lexicon=lexicon)
+        assert phrases_of(reader.automaton, 9) == {tuple(tokenizer.encode("你好世界"))}
+        path, _ = reader.read(random_log_probs(9, 5, 1))
+        assert path.words is None
 
 
 def test_of_words_that_sound_alike_the_grammar_s_is_said(geometry: FrameGeometry) -> None:
