@@ -135,6 +135,7 @@ class Transcript:
             the mean over words of their confidence before any calibration; None without words.
         posterior: mean posterior of the words' frames (`mean_posterior`), which tells the domain; None without words.
         nbest: the best texts, the first being `text`, where a search was asked for them (`SearchReader`).
+        is_strange: whether it looks unlike what the model knows.
     """
 
     text: str
@@ -146,6 +147,7 @@ class Transcript:
     posterior: float | None = None
     nbest: tuple[Candidate, ...] = ()
     tokens: tuple[Token, ...] = ()
+    is_strange: bool = False
 
     def row(self, *, tokens: bool = False) -> dict[str, object]:
         """Return what JSON Lines files hold of it (docs/formats.md): times in whole milliseconds.
@@ -439,16 +441,18 @@ class Recognizer:
         if self.calibration is not None:
             words, confidence = self.calibration.judge_words(words), self.calibration.judge_utterance(confidence)
         posterior = mean_posterior(hypothesis.spans, log_probs, tokenizer)
+        strange = self._domain_warnings(posterior)
         return Transcript(
             hypothesis.text,
             words,
             duration,
             reading.score,
-            self._domain_warnings(posterior),
+            (*reading.path.warnings, *strange),
             confidence,
             posterior,
             distinct_texts(reading.answers, tokenizer, reading.nbest),
             tuple(tokens_from_spans(hypothesis.spans, log_probs, tokenizer, geometry, duration)),
+            is_strange=bool(strange),
         )
 
     def _domain_warnings(self, posterior: float | None) -> tuple[str, ...]:

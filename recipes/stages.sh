@@ -23,6 +23,7 @@ overrides=() # key.path=value, for `asr train`
 download=()  # --download where no corpus is given
 page=''      # where people get the corpus; set by recipes that cannot download it
 locked=''    # yes: this run alone is at work in its folder
+lexicon=''   # pronunciations, where tokens are phones: decoding searches it
 jobs=1       # processes of `asr check`
 faulty=refuse       # training data that the model cannot learn from: refuse it, or drop, as large corpora have some
 scored=(valid test) # manifests that are decoded and scored
@@ -195,8 +196,9 @@ model_stages() { # TRAIN.jsonl OPTIONS_OF_ASR_TOKENS...
         trained+=(--from "$from") checked=(--model "$from") made_from+=(--input "$from")
     fi
     if (($# > 1)); then
-        stage tokens --input "$config" --input "$train" --output "$tokens" \
-            -- asr tokens --config "$config" "$train" "${texts[@]}" "${@:2}" --out "$tokens"
+        stage tokens --input "$config" --input "$train" ${lexicon:+--input "$lexicon"} --output "$tokens" \
+            -- asr tokens --config "$config" "$train" "${texts[@]}" "${@:2}" ${lexicon:+--lexicon "$lexicon"} \
+            --out "$tokens"
         trained+=(--tokens "$tokens") checked+=(--tokens "$tokens") made_from+=(--input "$tokens")
     fi
     check_stages
@@ -209,7 +211,8 @@ model_stages() { # TRAIN.jsonl OPTIONS_OF_ASR_TOKENS...
     for part in "${scored[@]}"; do
         stage "decode.$part" --input "$model" --input "$corpus" --input "$out/data/$part.jsonl" \
             --output "$out/$part.hyp.jsonl" \
-            -- asr decode "$out/data/$part.jsonl" --model "$model" --out "$out/$part.hyp.jsonl" "${place[@]}"
+            -- asr decode "$out/data/$part.jsonl" --model "$model" --out "$out/$part.hyp.jsonl" \
+            ${lexicon:+--beam 100} "${place[@]}"
     done
     for part in "${scored[@]}"; do
         stage "score.$part" --input "$out/data/$part.jsonl" --input "$out/$part.hyp.jsonl" --input "$tokens" \

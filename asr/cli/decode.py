@@ -52,7 +52,8 @@ def run(args: argparse.Namespace) -> int:
         raise DataError(f"{args.manifest}: holds no utterances; give a manifest with at least one")
     given = [args.manifest, resolve_model(args.model), *searching.files_of(args)]
     refuse_overwriting(args.out, [*given, *{item.audio for item in utterances}])
-    recognizer = searching.recognizer_of(args, args.nbest)
+    with log_on_stderr("asr decode"):
+        recognizer = searching.recognizer_of(args, args.nbest)
     transcripts = _recognise(recognizer, utterances, args.manifest)
     rows = [
         {"id": utterance.id, **transcript.row()} for utterance, transcript in zip(utterances, transcripts, strict=True)
@@ -75,7 +76,7 @@ def _recognise(recognizer: "Recognizer", utterances: "Sequence[Utterance]", mani
                 failed.append(f"utterance '{utterance.id}': {result}")
             else:
                 transcripts.append(result)
-    for line in failed[:MAX_SHOWN]:
+    for line in (failed or _cut_short(utterances, transcripts))[:MAX_SHOWN]:
         _say(line)
     if failed:
         raise DataError(
@@ -83,6 +84,18 @@ def _recognise(recognizer: "Recognizer", utterances: "Sequence[Utterance]", mani
             " asr check names them all and --fix drops them"
         )
     return transcripts
+
+
+def _cut_short(utterances: "Sequence[Utterance]", transcripts: "Sequence[Transcript]") -> list[str]:
+    """Return a line for each utterance that lacks what the search could not say."""
+    from asr.decoding.searching import NO_PHRASE, UNFINISHED
+
+    return [
+        f"utterance '{utterance.id}': {warning}"
+        for utterance, transcript in zip(utterances, transcripts, strict=True)
+        for warning in transcript.warnings
+        if warning in (NO_PHRASE, UNFINISHED)
+    ]
 
 
 def _write_receipt(
@@ -99,7 +112,7 @@ def _write_receipt(
         "words": len(words),
         "empty": sum(not transcript.text for transcript in transcripts),
         "mean_confidence": None if confidence is None else round(confidence, 4),
-        "out_of_domain": sum(bool(transcript.warnings) for transcript in transcripts),
+        "out_of_domain": sum(transcript.is_strange for transcript in transcripts),
         "real_time_factor": round(wall_seconds / seconds, 6),
     }
     collected = receipts.collect(

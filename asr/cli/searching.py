@@ -29,18 +29,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--rescore", type=Path, metavar="LSTM", help="rank the answers of the search anew by an LSTM of asr lm train"
     )
     parser.add_argument(
-        "--beam", type=int, metavar="N", help="search among N prefixes (with --lm, --hotwords or --rescore: 100)"
+        "--lexicon",
+        type=Path,
+        metavar="FILE",
+        help="search with the words of FILE and no others: a word a line, and its pronunciation if tokens are phones",
     )
+    parser.add_argument(
+        "--grammar",
+        type=Path,
+        metavar="FILE",
+        help="read the best phrase of FILE: a phrase a line, JSGF, or an expression over words (*.regex)",
+    )
+    parser.add_argument("--beam", type=int, metavar="N", help="search among N prefixes (100, unless by --grammar)")
 
 
 def wants_search(args: argparse.Namespace) -> bool:
     """Return whether one of the options was given."""
-    return any(value is not None for value in (*files_of(args), args.beam))
+    return args.beam is not None or bool(files_of(args))
 
 
 def files_of(args: argparse.Namespace) -> list[Path]:
     """Return the files that the search reads."""
-    return [path for path in (args.lm, args.hotwords, args.rescore) if path is not None]
+    given = (args.lm, args.hotwords, args.rescore, args.lexicon, args.grammar)
+    return [path for path in given if path is not None]
 
 
 def recognizer_of(args: argparse.Namespace, nbest: int | None = None) -> "Recognizer":
@@ -60,10 +71,13 @@ def recognizer_of(args: argparse.Namespace, nbest: int | None = None) -> "Recogn
 
 
 def _reader_of(args: argparse.Namespace, tokenizer: "Tokenizer", nbest: int | None) -> "Reader":
-    from asr.decoding.scorer import FusionConfig, fuse
+    if args.grammar is not None:
+        return _grammar_reader_of(args, tokenizer, nbest)
+    from asr.decoding.scorer import FusionConfig
     from asr.decoding.searching import SearchReader
     from asr.lm.binding import binding_of, check_fits
     from asr.lm.files import load_ngram
+    from asr.text.lexicon import read_lexicon
 
     config, weights = beam_config(args.beam), FusionConfig()
     if nbest is not None and not 1 <= nbest <= config.beam:
@@ -76,9 +90,16 @@ def _reader_of(args: argparse.Namespace, tokenizer: "Tokenizer", nbest: int | No
             weights = FusionConfig(weight=tuned.weight, bonus=tuned.bonus, unknown=tuned.unknown)
             config = config.model_copy(update={"blank_penalty": tuned.blank_penalty})
     hotwords = read_hotwords(args.hotwords) if args.hotwords else None
-    rescorer = _rescorer(args.rescore, tokenizer) if args.rescore else None
-    fusion = fuse(tokenizer, model, weights, hotwords=hotwords)
-    return SearchReader(config, fusion, nbest=nbest or 0, rescorer=rescorer)
+    return SearchReader.of(
+        tokenizer,
+        config,
+        model=model,
+        weights=weights,
+        hotwords=hotwords,
+        lexicon=read_lexicon(args.lexicon, tokenizer.normalizer) if args.lexicon else None,
+        nbest=nbest or 0,
+        rescorer=_rescorer(args.rescore, tokenizer) if args.rescore else None,
+    )
 
 
 def beam_config(beam: int | None) -> "BeamConfig":
@@ -99,6 +120,19 @@ def _rescorer(path: Path, tokenizer: "Tokenizer") -> "Rescorer":
     model.check_tokens(tokenizer, str(path))
     config = parse(RescoringConfig, dict(model.notes.rescoring or {}), where=str(path))
     return Rescorer(tokenizer, model.log_prob, config)
+
+
+def _grammar_reader_of(args: argparse.Namespace, tokenizer: "Tokenizer", nbest: int | None) -> "Reader":
+    given = {"--lm": args.lm, "--hotwords": args.hotwords, "--rescore": args.rescore, "--beam": args.beam}
+    for option, value in {**given, "--nbest": nbest}.items():
+        if value is not None:
+            raise UsageError(f"{option} {value} is no use with --grammar, whose best phrase is found exactly; drop one")
+    from asr.decoding.grammar import GrammarReader
+    from asr.text.grammar import read_grammar
+    from asr.text.lexicon import read_lexicon
+
+    lexicon = read_lexicon(args.lexicon, tokenizer.normalizer) if args.lexicon else None
+    return GrammarReader(read_grammar(args.grammar, tokenizer.normalizer), tokenizer, lexicon)
 
 
 def read_hotwords(path: Path) -> dict[str, float]:

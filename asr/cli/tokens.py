@@ -29,7 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--config", metavar="conf.yaml", help="the training's: its group `text` is the normaliser")
     parser.add_argument("--out", required=True, metavar="tokens.json", help="the file to write")
-    parser.add_argument("--kind", required=True, choices=("char", "unigram", "bpe"), help="what a token is")
+    parser.add_argument("--kind", required=True, choices=("char", "unigram", "bpe", "lexicon"), help="what a token is")
+    parser.add_argument(
+        "--lexicon", metavar="FILE", help="WORD and its phones a line, as CMU's dictionary (lexicon): tokens are phones"
+    )
     parser.add_argument("--size", type=int, metavar="N", help="symbols, blank included (unigram, bpe)")
     parser.add_argument(
         "--byte-fallback", action="store_true", help="spell characters without a symbol in bytes (unigram, bpe)"
@@ -46,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     paths, overrides = split_overrides(args.inputs)
     if not paths:
         raise UsageError("no texts given; name manifests (.jsonl) or text files")
-    refuse_overwriting(args.out, [*paths, *([args.config] if args.config else [])])
+    refuse_overwriting(args.out, [*paths, *filter(None, (args.config, args.lexicon))])
     normalizer = Normalizer(_normalizer_config(args.config, args.case, overrides))
     texts, num_without = read_texts(paths)
     try:
@@ -98,10 +101,17 @@ def _lines(path: str) -> Iterator[str]:
 
 
 def _check_usage(args: argparse.Namespace) -> None:
-    if args.kind == "char" and (args.size is not None or args.byte_fallback):
+    if (args.kind == "lexicon") != (args.lexicon is not None):
+        raise UsageError(
+            "--kind lexicon needs --lexicon FILE, with the pronunciation of each word"
+            if args.lexicon is None
+            else f"--lexicon {args.lexicon} is for --kind lexicon, not for --kind {args.kind}; leave one of them out"
+        )
+    if args.kind in ("char", "lexicon") and (args.size is not None or args.byte_fallback):
         flag = "--byte-fallback" if args.size is None else f"--size {args.size}"
-        raise UsageError(f"{flag}: the texts decide the characters; leave it out or choose --kind unigram or bpe")
-    if args.kind != "char" and args.size is None:
+        what = "texts decide the characters" if args.kind == "char" else "lexicon decides the phones"
+        raise UsageError(f"{flag}: the {what}; leave it out or choose --kind unigram or bpe")
+    if args.kind in ("unigram", "bpe") and args.size is None:
         raise UsageError(f"--kind {args.kind} needs the number of symbols, for example --size 128")
     if Path(args.out).is_dir():
         raise UsageError(f"--out {args.out}: a folder; give the name of the file, for example {args.out}/tokens.json")
@@ -132,10 +142,13 @@ def _normalizer_config(config: str | None, case: str | None, overrides: Sequence
 
 
 def _train(args: argparse.Namespace, texts: list[str], normalizer: Any) -> "Tokenizer":
-    from asr.text.tokenizer import train_char, train_sentencepiece
+    from asr.text.lexicon import read_lexicon
+    from asr.text.tokenizer import train_char, train_lexicon, train_sentencepiece
 
     if args.kind == "char":
         return train_char(texts, normalizer)
+    if args.kind == "lexicon":
+        return train_lexicon(texts, normalizer, read_lexicon(args.lexicon, normalizer, pronounced=True))
     return train_sentencepiece(texts, normalizer, args.size, args.kind, args.byte_fallback)
 
 
@@ -151,8 +164,12 @@ def _print_report(args: argparse.Namespace, tokenizer: "Tokenizer", texts: list[
     rarest = sorted(range(1, tokenizer.size), key=lambda token_id: (counts[token_id], token_id))[:NUM_RAREST]
     print("rarest: " + ", ".join(f"{_shown(tokenizer.symbols[index])} {counts[index]}" for index in rarest))
     if counts[rarest[0]] < FEW:
-        cure = "map or drop them (text.map, text.remove)" if args.kind == "char" else "make --size smaller"
-        print(f"hint: symbols with fewer than {FEW} examples are hardly learnt; add texts, or {cure}")
+        cures = {
+            "char": ", or map or drop them (text.map, text.remove)",
+            "lexicon": ", or pronounce their words in other phones",
+        }
+        cure = cures.get(args.kind, ", or make --size smaller")
+        print(f"hint: symbols with fewer than {FEW} examples are hardly learnt; add texts{cure}")
 
 
 def _count(tokenizer: "Tokenizer", texts: list[str]) -> tuple[Counter[int], int, int]:

@@ -99,7 +99,8 @@ def run(args: argparse.Namespace) -> int:
     if archives.is_one_archive(args):
         if searching.wants_search(args):
             raise UsageError(
-                "an archive is read without --lm, --hotwords, --rescore and --beam; give files, or see asr decode"
+                "an archive is read without --lm, --hotwords, --rescore, --lexicon, --grammar and --beam; give files,"
+                " or see asr decode"
             )
         return archives.transcribe(args)
     args.format = args.format or "txt"

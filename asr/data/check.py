@@ -191,9 +191,10 @@ def _check_text(row: _Row, tokenizer: "Tokenizer | None", *, needs_text: bool) -
     if tokenizer is None:
         return []
     unknown = tokenizer.unknown(text)
-    for character in unknown:
-        name = f"'{_visible(character)}' (U+{ord(character):04X})"
-        row.remark("outside-alphabet", f"{name} is not in the alphabet", name)
+    for part in unknown:
+        code, place = ("", "lexicon") if tokenizer.lexicon else (f" (U+{ord(part):04X})", "alphabet")
+        name = f"'{''.join(map(_visible, part))}'{code}"
+        row.remark("outside-alphabet", f"{name} is not in the {place}", name)
     return [] if unknown else _encode(row, text, tokenizer)
 
 

@@ -267,7 +267,12 @@ def refuse_untrainable(
 
 
 def _check_characters(index: ShardIndex, tokenizer: Tokenizer) -> None:
-    """Raise DataError for characters outside the alphabet, but for those that text.map may map together."""
+    """Raise DataError for characters outside the alphabet, but for those that text.map may map together.
+
+    Words that a lexicon lacks are known when their texts are read.
+    """
+    if tokenizer.lexicon is not None:
+        return
     joint = {character for key in tokenizer.normalizer.config.map if len(key) > 1 for character in key}
     unknown = {
         character: count

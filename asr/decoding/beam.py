@@ -16,6 +16,7 @@ from asr.errors import UsageError
 
 if TYPE_CHECKING:
     from asr.decoding.prefix_beam import Tree
+    from asr.text.tokenizer import Tokenizer
 
 BLANK_ID = 0
 _FRAMES_AT_ONCE = 512  # the tree grows by so many frames, and loses its dead branches after them
@@ -38,6 +39,7 @@ class Prefix:
         token_ids: without blanks, repeats merged.
         frames: of each token, the one in which the search met it first.
         score: what the search maximised; acoustic_score, lm_score: natural logs of its parts, not weighted.
+        words: of a closed vocabulary; None: as the tokens spell them.
     """
 
     token_ids: tuple[int, ...]
@@ -45,6 +47,11 @@ class Prefix:
     score: float
     acoustic_score: float
     lm_score: float
+    words: tuple[str, ...] | None = None
+
+    def text(self, tokenizer: "Tokenizer") -> str:
+        """Return what it says.  Args: tokenizer: of its tokens."""
+        return tokenizer.decode(self.token_ids) if self.words is None else " ".join(self.words)
 
 
 class BeamSearch:

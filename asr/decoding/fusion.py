@@ -3,11 +3,14 @@
 Words are scored when they are complete.  Until then a prefix counts as the best word that it can still become, and one
 that no word of the vocabulary starts with counts as unknown; both are taken back when the word ends (language model
 look-ahead, Ortmanns et al. 1996).  So the vocabulary stays open, and the beam does not fill with what no word is.
+Where it is closed, a prefix that no word starts with is impossible.  Of words that are spelled alike the one is said
+that the language model finds best at that place.
 
 Hotwords gain their weight for each character as they are spelled, and lose all of it again if the phrase is not
 completed at the end of a word.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -69,6 +72,9 @@ class Fusion(NamedTuple):
 
     Attributes:
         units: WORDS, TOKENS or NO_MODEL.
+        closed: whether the words of the vocabulary alone may be said.
+        word_ids: (words,) the model's id of each word of the vocabulary; alike: (words,) the next word that is spelled
+            alike, -1 without one.
         token_words: (V,) the model's id of each token, where tokens are its units.
         weight: of a log10 of the model, in natural logs; bonus: of a word; unknown: of one outside the vocabulary.
         start: the model's state before the first word.
@@ -78,6 +84,9 @@ class Fusion(NamedTuple):
     spelling: Spelling
     units: int
     vocabulary: Trie
+    closed: bool
+    word_ids: NDArray[np.int32]
+    alike: NDArray[np.int32]
     arcs: Arcs
     token_words: NDArray[np.int32]
     weight: float
@@ -121,8 +130,9 @@ def plain(num_tokens: int) -> Fusion:
     )
     for array in arcs:
         array.setflags(write=False)  # as those of a model are: the search is compiled once for both
-    words = np.zeros(num_tokens, np.int32)
-    return Fusion(spelling, NO_MODEL, no_trie(), arcs, words, 0.0, 0.0, 0.0, 0, no_trie(), np.zeros(num_tokens))
+    words, none = np.zeros(num_tokens, np.int32), np.zeros(0, np.int32)
+    no_lifts = np.zeros(num_tokens)
+    return Fusion(spelling, NO_MODEL, no_trie(), False, none, none, arcs, words, 0.0, 0.0, 0.0, 0, no_trie(), no_lifts)
 
 
 @inner
@@ -133,29 +143,41 @@ def _child(trie: Any, node: int, character: int) -> int:
 
 
 @inner
-def _say(fusion: Any, states: Any, added: Any, word: int) -> None:
-    """Add the language model's score of a word or token."""
+def _say(fusion: Any, states: Any, added: Any, word_id: int, word: int) -> int:
+    """Add the language model's score of a word or token; return the word of the vocabulary.
+
+    Args: word: its place in the vocabulary, -1 for none; of those that are spelled alike the best is said.
+    """
     arcs = fusion.arcs
-    log10, states[MODEL] = step(
-        arcs.first, arcs.words, arcs.log10_probs, arcs.nexts, arcs.backoffs, arcs.links, states[MODEL], word
-    )
-    added[CERTAIN] += fusion.weight * log10
-    added[MODEL_LOG] += LN_10 * log10
+    most, said, after = -np.inf, word, states[MODEL]
+    while True:
+        log10, state = step(
+            arcs.first, arcs.words, arcs.log10_probs, arcs.nexts, arcs.backoffs, arcs.links, states[MODEL], word_id
+        )
+        if log10 > most:
+            most, said, after = log10, word, state
+        word = fusion.alike[word] if word >= 0 else -1
+        if word < 0:
+            break
+        word_id = fusion.word_ids[word]
+    states[MODEL] = after
+    added[CERTAIN] += fusion.weight * most
+    added[MODEL_LOG] += LN_10 * most
+    return int(said)
 
 
 @inner
-def _end_word(fusion: Any, states: Any, added: Any) -> None:
-    """Score the word that ends here, if there is one, and start the next."""
+def _end_word(fusion: Any, states: Any, added: Any) -> int:
+    """Score the word that ends here, if there is one, and start the next; return its place, -1 for none."""
     if states[LENGTH] == 0:
-        return
+        return -1
     added[CERTAIN] += fusion.bonus
+    node = states[TRIE]
+    word = fusion.vocabulary.ends[node] if node != DEAD else -1
+    if word < 0 and (fusion.closed or fusion.units == WORDS):
+        added[CERTAIN] += -np.inf if fusion.closed else fusion.unknown
     if fusion.units == WORDS:
-        node = states[TRIE]
-        word = fusion.vocabulary.ends[node] if node != DEAD else -1
-        if word < 0:
-            word = UNKNOWN
-            added[CERTAIN] += fusion.unknown
-        _say(fusion, states, added, word)
+        word = _say(fusion, states, added, fusion.word_ids[word] if word >= 0 else UNKNOWN, word)
     node = states[HOTWORD]
     if node != DEAD:
         if fusion.hotwords.ends[node] >= 0:
@@ -166,6 +188,7 @@ def _end_word(fusion: Any, states: Any, added: Any) -> None:
         added[PENDING] = 0.0
         node = 0
     states[TRIE], states[HOTWORD], states[LENGTH] = 0, node, 0
+    return int(word)
 
 
 @inner
@@ -173,6 +196,8 @@ def _spell(fusion: Any, states: Any, added: Any, character: int) -> None:
     """Add a character to the word."""
     if states[TRIE] != DEAD:
         states[TRIE] = _child(fusion.vocabulary, states[TRIE], character)
+    if fusion.closed and states[TRIE] == DEAD:
+        added[CERTAIN] = -np.inf
     node = states[HOTWORD]
     if node != DEAD:
         node = _child(fusion.hotwords, node, character)
@@ -209,7 +234,7 @@ def extend(fusion: Any, states: Any, added: Any, token: int, new_states: Any, ne
     for place in range(spelling.firsts[token], spelling.firsts[token + 1]):
         _spell(fusion, new_states, new_added, spelling.characters[place])
     if fusion.units == TOKENS:
-        _say(fusion, new_states, new_added, fusion.token_words[token])
+        _say(fusion, new_states, new_added, fusion.token_words[token], -1)
     new_added[ALL] = new_added[CERTAIN] + _look_ahead(fusion, new_states)
 
 
@@ -226,7 +251,34 @@ def _finish(fusion: Any, all_states: Any, all_added: Any) -> None:
         states, added = all_states[place], all_added[place]
         _end_word(fusion, states, added)
         if fusion.units != NO_MODEL:
-            _say(fusion, states, added, END)
+            _say(fusion, states, added, END, -1)
         added[CERTAIN] -= added[PENDING]
         added[PENDING] = 0.0
         added[ALL] = added[CERTAIN]
+
+
+def words_said(fusion: Fusion, token_ids: Sequence[int]) -> tuple[list[int], int]:
+    """Return (words of a closed vocabulary that tokens say in full, how many of the tokens spell them).
+
+    The tokens after those spell an unfinished word.  The number is -1 if the vocabulary does not allow the tokens.
+    """
+    tokens = np.asarray(token_ids, np.int64)
+    meant = np.full(len(tokens) + 1, -1, np.int32)
+    states, added = np.zeros((2, 4), np.int32), np.zeros((2, 4))
+    states[0, MODEL] = fusion.start
+    _follow(fusion, tokens, meant, states, added)
+    if added[0, ALL] == -np.inf:
+        return [], -1
+    ends = np.flatnonzero(meant >= 0)
+    return meant[ends].tolist(), int(ends[-1]) if len(ends) else 0
+
+
+@compiled
+def _follow(fusion: Any, tokens: Any, meant: Any, states: Any, added: Any) -> None:
+    """Fill `meant` (U + 1,) with the word that ends before each token, and at the end; -1 where none does."""
+    for place in range(len(tokens) + 1):
+        if place == len(tokens) or fusion.spelling.starts[tokens[place]]:
+            meant[place] = _end_word(fusion, states[0], added[0])
+        if place < len(tokens):
+            extend(fusion, states[0], added[0], tokens[place], states[1], added[1])
+            states[0], added[0] = states[1], added[1]

@@ -32,10 +32,14 @@ class FramePath:
     Attributes:
         token_ids: (E,) int64.
         log_probs: (E,) float32, natural log of the posterior of each of them.
+        words: what a search calls the words that the path spells; None: as the tokens spell them.
+        warnings: of the search, one line each.
     """
 
     token_ids: NDArray[np.int64]
     log_probs: NDArray[np.float32]
+    words: tuple[str, ...] | None = None
+    warnings: tuple[str, ...] = ()
 
     def __getitem__(self, frames: slice) -> "FramePath":
         """Return a part; a copy, so that the frames around it are freed."""
@@ -134,7 +138,7 @@ def hypothesis_from_path(
     Args: geometry: of the model that made the path.  duration: of the audio; word times are clipped to it.
     """
     spans = collapse(path, blank_id=blank_id)
-    words = words_from_spans(spans, path.log_probs, tokenizer, geometry, duration)
+    words = words_from_spans(spans, path.log_probs, tokenizer, geometry, duration, path.words)
     score = float(path.log_probs.sum(dtype=np.float64))
     text = " ".join(word.word for word in words)
     return Hypothesis(tuple(span.token_id for span in spans), text, score, score, 0.0, tuple(spans), tuple(words))

@@ -19,7 +19,7 @@ def distinct_texts(answers: "Sequence[Prefix]", tokenizer: "Tokenizer", count: i
     for answer in answers:
         if len(found) == count:
             break
-        text = tokenizer.decode(answer.token_ids)
+        text = answer.text(tokenizer)
         if text not in found:
             found[text] = Candidate(text, answer.score, answer.acoustic_score, answer.lm_score)
     return tuple(found.values())

@@ -45,7 +45,7 @@ class Rescorer:
 
     def __call__(self, answers: Sequence[Prefix]) -> list[Prefix]:
         """Return the answers with their new scores, the best first; where two are equal, the search's order stays."""
-        texts = [self._tokenizer.decode(answer.token_ids) for answer in answers]
+        texts = [answer.text(self._tokenizer) for answer in answers]
         different = list(dict.fromkeys(texts))  # a space more at the end is another answer, and no other text
         log_probs = dict(zip(different, self._scorer(different), strict=True))
         scored = [

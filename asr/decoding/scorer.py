@@ -18,14 +18,18 @@ from asr.decoding.fusion import (
     Trie,
     plain,
 )
-from asr.decoding.trie import build_trie
+from asr.decoding.lexicon import Vocabulary, characters_of, is_byte, variants, vocabulary_of
+from asr.decoding.trie import NOBODY, build_trie
 from asr.errors import DataError
-from asr.lm.words import MARKS
-from asr.text.tokenizer import BLANK, SPACE
+from asr.lm.words import MARKS, UNKNOWN
+from asr.text.tokenizer import SPACE
 
 if TYPE_CHECKING:
     from asr.lm.ngram import NgramModel
     from asr.text.tokenizer import Tokenizer
+
+
+_MOST_VARIANTS = 64  # of a hotword, in the spellings of its words
 
 
 class FusionConfig(Config):
@@ -40,8 +44,8 @@ def spelling_of(tokenizer: "Tokenizer") -> Spelling:
     """Return how the tokens spell words; a byte, which is no character yet, is one that no word holds."""
     starts = [symbol.startswith(SPACE) for symbol in tokenizer.symbols]
     spelled = [
-        [] if symbol == BLANK else [STRANGE] if _is_byte(symbol) else [ord(letter) for letter in symbol.lstrip(SPACE)]
-        for symbol in tokenizer.symbols
+        [STRANGE] if is_byte(symbol) else [ord(letter) for letter in characters_of(tokenizer, token).lstrip(SPACE)]
+        for token, symbol in enumerate(tokenizer.symbols)
     ]
     firsts = np.concatenate([[0], np.cumsum([len(letters) for letters in spelled])])
     characters = [letter for letters in spelled for letter in letters]
@@ -54,27 +58,33 @@ def fuse(
     config: FusionConfig | None = None,
     *,
     hotwords: Mapping[str, float] | None = None,
+    vocabulary: Vocabulary | None = None,
 ) -> Fusion:
     """Return what a search over the tokens adds to the acoustic score.
 
     Args:
         model: over words, or over tokens where its vocabulary holds the tokenizer's symbols.
         hotwords: phrase -> weight, in natural logs for each of its characters but spaces; below 0 it is avoided.
+        vocabulary: the only words that may be said; of phones by default those of the tokens' own lexicon.
     Raises: DataError for a model that shares no word with what the tokens can spell, or such a hotword.
     """
     config = config or FusionConfig()
-    base = plain(tokenizer.size)
-    phrases = _phrases(tokenizer, hotwords or {})
+    if vocabulary is None and tokenizer.lexicon is not None:
+        vocabulary = vocabulary_of(tokenizer)
+    phrases = _phrases(tokenizer, hotwords or {}, vocabulary)
     spelling = spelling_of(tokenizer)
     # a token gains the weight of each of its characters at most
     lifts = max([0.0, *phrases.values()]) * np.diff(spelling.firsts).astype(np.float64)
-    fusion = base._replace(spelling=spelling, hotwords=_hotword_trie(phrases), hotword_lifts=lifts)
+    fusion = plain(tokenizer.size)._replace(spelling=spelling, hotwords=_hotword_trie(phrases), hotword_lifts=lifts)
+    if vocabulary is not None:
+        fusion = _closed(fusion, vocabulary, model)
     if model is None:
         return fusion
     units, token_words = _units(tokenizer, model)
+    if units == WORDS and vocabulary is None:
+        fusion = _open(fusion, tokenizer, model)
     return fusion._replace(
         units=units,
-        vocabulary=_vocabulary(tokenizer, model) if units == WORDS else base.vocabulary,
         arcs=Arcs(*model.arrays),
         token_words=token_words,
         weight=config.weight * LN_10,
@@ -82,10 +92,6 @@ def fuse(
         unknown=config.unknown,
         start=model.start,
     )
-
-
-def _is_byte(symbol: str) -> bool:
-    return symbol.startswith("<0x") and symbol.endswith(">") and len(symbol) == 6
 
 
 def _units(tokenizer: "Tokenizer", model: "NgramModel") -> tuple[int, np.ndarray]:
@@ -97,7 +103,35 @@ def _units(tokenizer: "Tokenizer", model: "NgramModel") -> tuple[int, np.ndarray
     return WORDS, np.zeros_like(found)
 
 
-def _vocabulary(tokenizer: "Tokenizer", model: "NgramModel") -> Trie:
+def _closed(fusion: Fusion, vocabulary: Vocabulary, model: "NgramModel | None") -> Fusion:
+    """Return what allows the words of a vocabulary alone."""
+    ids = {} if model is None else {word: number for number, word in enumerate(model.symbols) if number >= len(MARKS)}
+    if model is not None and ids.keys().isdisjoint(vocabulary.words):
+        shown = ", ".join(map(repr, vocabulary.words[:3]))
+        raise DataError(f"the language model has none of the lexicon's words ({shown}, ...); train it on texts of them")
+    word_ids = np.array([ids.get(word, UNKNOWN) for word in vocabulary.words], np.int32)
+    values = np.zeros(len(word_ids)) if model is None else model.log10_probs[word_ids].astype(np.float64)
+    alike = np.full(len(word_ids), NOBODY, np.int32)
+    last: dict[str, int] = {}
+    for place, spelling in enumerate(vocabulary.spellings):
+        if spelling in last:
+            alike[last[spelling]] = place
+        last[spelling] = place
+    trie = build_trie(vocabulary.spellings, values)
+    return fusion._replace(closed=True, vocabulary=trie, word_ids=word_ids, alike=alike)
+
+
+def _open(fusion: Fusion, tokenizer: "Tokenizer", model: "NgramModel") -> Fusion:
+    """Return what knows the words of a model and allows all others."""
+    count = len(model.symbols)
+    return fusion._replace(
+        vocabulary=_known_words(tokenizer, model),
+        word_ids=np.arange(count, dtype=np.int32),
+        alike=np.full(count, NOBODY, np.int32),
+    )
+
+
+def _known_words(tokenizer: "Tokenizer", model: "NgramModel") -> Trie:
     words = ["" if number < len(MARKS) else symbol for number, symbol in enumerate(model.symbols)]  # marks are silent
     known = set("".join(tokenizer.symbols[1:]))
     if not any(word and set(word) <= known for word in words):
@@ -109,13 +143,19 @@ def _vocabulary(tokenizer: "Tokenizer", model: "NgramModel") -> Trie:
     return build_trie(words, model.log10_probs[: len(words)].astype(np.float64))
 
 
-def _phrases(tokenizer: "Tokenizer", hotwords: Mapping[str, float]) -> dict[str, float]:
-    """Return the phrases as the tokenizer's normaliser writes them.  Raises: DataError for what cannot be spelled."""
+def _phrases(tokenizer: "Tokenizer", hotwords: Mapping[str, float], vocabulary: Vocabulary | None) -> dict[str, float]:
+    """Return the phrases as the tokens spell them.  Raises: DataError for what cannot be spelled."""
+    spellings = None if vocabulary is None else vocabulary.by_word()
     found = {}
     for phrase, weight in hotwords.items():
         text = " ".join(tokenizer.normalizer(phrase).split())
         if not text:
             raise DataError(f"hotword '{phrase}' is empty once normalised; give a word")
+        if spellings is not None:
+            if missing := [word for word in text.split() if word not in spellings]:
+                raise DataError(f"hotword '{phrase}' holds '{missing[0]}', which the lexicon lacks; add it there")
+            found.update(dict.fromkeys(variants(text, spellings, _MOST_VARIANTS), float(weight)))
+            continue
         if strange := tokenizer.unknown(phrase):
             raise DataError(f"hotword '{phrase}' holds {', '.join(map(repr, strange))}, which the model cannot write")
         found[text] = float(weight)

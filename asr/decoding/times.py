@@ -32,6 +32,7 @@ def words_from_spans(
     tokenizer: "Tokenizer",
     geometry: FrameGeometry,
     duration: Seconds,
+    names: Sequence[str] | None = None,
 ) -> list[Word]:
     """Return the words that token spans spell, in order, with times and confidence.
 
@@ -40,9 +41,11 @@ def words_from_spans(
         frame_log_probs: (E,) natural log of the posterior of each frame's aligned token.
         geometry: of the model that made them.
         duration: of the audio, in seconds.
+        names: of the words; None: as the tokens spell them.
     """
     words = []
-    for text, first, last in tokenizer.words_of([span.token_id for span in spans]):
+    spelled = tokenizer.words_of([span.token_id for span in spans])
+    for text, (_, first, last) in zip(names or [text for text, _, _ in spelled], spelled, strict=True):
         aligned = spans[first:last]
         start, end = span_seconds(aligned[0].start, aligned[-1].end, geometry, duration)
         words.append(Word(text, start, end, span_confidence(aligned, frame_log_probs)))

@@ -1,8 +1,8 @@
-"""Tokens and their ids: characters, or SentencePiece units.
+"""Tokens and their ids: characters, SentencePiece units, or the phones of a lexicon.
 
 Token 0 is always the blank of CTC, which no text contains.  The space is the symbol '▁'.  A character
 tokenizer has one symbol per code point; a SentencePiece one has the pieces of its model, without the model's
-own control and unknown symbols.
+own control and unknown symbols; one of a lexicon has its phones, with the space between words.
 Sources: Kudo & Richardson 2018 (SentencePiece); Kudo 2018 (unigram); Sennrich et al. 2016 (BPE).
 """
 
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from asr.config import parse
 from asr.errors import DataError, UsageError
 from asr.store import write_json
+from asr.text.lexicon import MAX_BYTES, Lexicon, describe_missing, parse_lexicon, refuse_missing
 from asr.text.normalize import Normalizer, NormalizerConfig
 
 if TYPE_CHECKING:
@@ -27,10 +28,11 @@ SPACE = "▁"  # U+2581, as SentencePiece writes it
 _RESERVED = "▅"  # U+2585: SentencePiece leaves out training lines that hold it
 _UNSPEAKABLE = re.compile(f"[{SPACE}\ud800-\udfff]")  # a literal '▁', half a surrogate pair: never in an alphabet
 MAX_FILE_BYTES = 64 << 20
-MAX_MODEL_BYTES = 32 << 20
+MAX_MODEL_BYTES = MAX_BYTES  # of a SentencePiece model, or of a lexicon
 MAX_SYMBOLS = 1 << 20
+MAX_PHONES = 1 << 16
 
-Kind = Literal["char", "sentencepiece"]
+Kind = Literal["char", "sentencepiece", "lexicon"]
 SentencePieceKind = Literal["unigram", "bpe"]
 
 
@@ -40,19 +42,23 @@ class Tokenizer:
     Attributes:
         symbols: V symbols; ids index this list; symbols[0] is the blank.
         normalizer: applied to every text before it is encoded.
+        lexicon: how words are pronounced, where the symbols are phones.
     """
 
-    def __init__(self, symbols: Sequence[str], normalizer: Normalizer, model: bytes = b"") -> None:
+    def __init__(
+        self, symbols: Sequence[str], normalizer: Normalizer, model: bytes = b"", lexicon: Lexicon | None = None
+    ) -> None:
         """Build from checked parts; `from_state` and `load` check foreign ones.
 
-        Args: model: the serialised SentencePiece model, empty for characters.
-        Raises: DataError if the symbols are no token list or differ from those of the model.
+        Args: model: the serialised SentencePiece model, empty for characters and phones.
+        Raises: DataError if the symbols are no token list or differ from those of the model or lexicon.
         """
         self.symbols = list(symbols)
         self.normalizer = normalizer
         self._model = model
         self._units = _Pieces(model) if model else None
-        _check_symbols(self.symbols, self._units)
+        self.lexicon = lexicon
+        _check_symbols(self.symbols, self._units, lexicon)
         self._ids = {symbol: index for index, symbol in enumerate(self.symbols)}
         self._alphabet = {symbol for symbol in self.symbols if len(symbol) == 1} - {SPACE}
         if SPACE in self._ids or self._units is not None:
@@ -61,6 +67,8 @@ class Tokenizer:
     @property
     def kind(self) -> Kind:
         """What the symbols are."""
+        if self.lexicon is not None:
+            return "lexicon"
         return "char" if self._units is None else "sentencepiece"
 
     @property
@@ -86,9 +94,12 @@ class Tokenizer:
     def encode(self, text: str) -> list[int]:
         """Return the token ids (U) of `text`, normalised first.  Never contains the blank.
 
-        Raises: DataError listing the characters outside the alphabet.
+        Words are pronounced as their lexicon has it first.
+        Raises: DataError listing the characters outside the alphabet, or the words that the lexicon lacks.
         """
         text = self.normalizer(text)
+        if self.lexicon is not None:
+            return self._pronounce(text, self.lexicon)
         ids = self._encode_characters(text) if self._units is None else self._units.encode(text)
         if ids is None:
             raise DataError(describe_unknown(self._outside(text)))
@@ -97,13 +108,17 @@ class Tokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of token ids: words with single spaces between them.
 
-        Blanks are ignored; bytes that are no valid UTF-8 become U+FFFD.
+        Blanks are ignored; bytes that are no valid UTF-8 become U+FFFD; phones between two spaces that are no word of
+        the lexicon stand joined by hyphens.
         Raises: IndexError for an id outside [0, V).
         """
         return " ".join(word for word, _, _ in self.words_of(ids))
 
     def unknown(self, text: str) -> list[str]:
-        """Return the characters of the normalised text outside the alphabet, each once, in order of appearance."""
+        """Return the characters of the normalised text outside the alphabet, each once, in order of appearance.
+
+        Of phones they are the words that the lexicon lacks.
+        """
         return self._outside(self.normalizer(text))
 
     def is_word_start(self, token_id: int) -> bool:
@@ -116,6 +131,8 @@ class Tokenizer:
         A token that spells only a space belongs to no word.  In scripts without spaces, what stands between
         two spaces counts as one word.
         """
+        if self.lexicon is not None:
+            return self._pronounced(ids, self.lexicon)
         words: list[tuple[str, int, int]] = []
         inside = False
         for character, first, last in self._spell(ids):
@@ -130,13 +147,13 @@ class Tokenizer:
         return words
 
     def state(self) -> tuple[dict[str, Any], bytes]:
-        """Return (JSON-able description, SentencePiece model or b""): what `from_state` takes."""
+        """Return (JSON-able description; SentencePiece model, lexicon or b""): what `from_state` takes."""
         description = {
             "kind": self.kind,
             "normalizer": self.normalizer.config.model_dump(mode="json"),
             "symbols": list(self.symbols),
         }
-        return description, self._model
+        return description, self._model if self.lexicon is None else self.lexicon.as_bytes()
 
     @classmethod
     def from_state(cls, description: Any, model: bytes = b"", *, where: str = "tokenizer") -> "Tokenizer":
@@ -177,7 +194,30 @@ class Tokenizer:
         except KeyError:
             return None
 
+    def _pronounce(self, text: str, lexicon: Lexicon) -> list[int]:
+        words = text.split()
+        if missing := lexicon.missing(words):
+            raise DataError(describe_missing(missing))
+        spoken = [[self._ids[symbol] for symbol in lexicon.words[word][0]] for word in words]
+        return [token for word in spoken for token in (self._ids[SPACE], *word)][1:]
+
+    def _pronounced(self, ids: Sequence[int], lexicon: Lexicon) -> list[tuple[str, int, int]]:
+        """Return (word, first, last) for each run of phones between two spaces."""
+        runs: list[tuple[list[str], int, int]] = [([], 0, 0)]
+        for position, token_id in enumerate(ids):
+            if token_id < 0:
+                raise IndexError(f"token id {token_id} is negative")
+            symbol = self.symbols[token_id]
+            if symbol == SPACE:
+                runs.append(([], 0, 0))
+            elif token_id != 0:
+                sounds, first, _ = runs[-1]
+                runs[-1] = ([*sounds, symbol], first if sounds else position, position + 1)
+        return [(lexicon.name(tuple(sounds)), first, last) for sounds, first, last in runs if sounds]
+
     def _outside(self, text: str) -> list[str]:
+        if self.lexicon is not None:
+            return self.lexicon.missing(text.split())
         if self.byte_fallback:
             return list(dict.fromkeys(_UNSPEAKABLE.findall(text)))
         return [character for character in dict.fromkeys(text) if character not in self._alphabet]
@@ -260,6 +300,17 @@ def train_char(texts: Iterable[str], normalizer: Normalizer) -> Tokenizer:
     _check_trainable(characters)
     space = [SPACE] if " " in characters else []
     return Tokenizer([BLANK, *space, *sorted(characters - {" "})], normalizer)
+
+
+def train_lexicon(texts: Iterable[str], normalizer: Normalizer, lexicon: Lexicon) -> Tokenizer:
+    """Return a tokenizer with one symbol for every phone of a lexicon, which it keeps.
+
+    Blank, then the space, then the phones by their names.  Of words that sound alike the one that is more frequent in
+    the texts is read.
+    Raises: DataError naming the words of the texts that the lexicon lacks.
+    """
+    lexicon = lexicon.by_frequency(refuse_missing(lexicon, map(normalizer, texts)))
+    return Tokenizer([BLANK, SPACE, *lexicon.symbols], normalizer, lexicon=lexicon)
 
 
 def train_sentencepiece(
@@ -346,23 +397,33 @@ def _from_description(description: Any, model: bytes) -> Tokenizer:
     if not isinstance(description, dict):
         raise DataError(f"expected an object, found {type(description).__name__}")
     kind = description.get("kind")
-    if kind not in ("char", "sentencepiece"):
-        raise DataError(f"kind {kind!r} is neither 'char' nor 'sentencepiece'")
-    if (kind == "sentencepiece") != bool(model):
-        raise DataError(f"kind '{kind}' {'with' if model else 'without'} a sentencepiece model")
+    if kind not in ("char", "sentencepiece", "lexicon"):
+        raise DataError(f"kind {kind!r} is neither 'char', 'sentencepiece' nor 'lexicon'")
+    if (kind != "char") != bool(model):
+        what = "lexicon" if kind == "lexicon" else "sentencepiece model"
+        raise DataError(f"kind '{kind}' {'with' if model else 'without'} a {what}")
     if not isinstance(description.get("normalizer"), dict):
         raise DataError("no normalizer")
     symbols = description.get("symbols")
     if not isinstance(symbols, list) or not all(isinstance(symbol, str) for symbol in symbols):
         raise DataError("'symbols' is not a list of strings")
-    return Tokenizer(symbols, Normalizer(parse(NormalizerConfig, description["normalizer"], where="normalizer")), model)
+    normalizer = Normalizer(parse(NormalizerConfig, description["normalizer"], where="normalizer"))
+    if kind == "lexicon":
+        return Tokenizer(symbols, normalizer, lexicon=parse_lexicon(model, normalizer, where="its lexicon"))
+    return Tokenizer(symbols, normalizer, model)
 
 
-def _check_symbols(symbols: list[str], units: _Pieces | None) -> None:
+def _check_symbols(symbols: list[str], units: _Pieces | None, lexicon: Lexicon | None) -> None:
     if not 2 <= len(symbols) <= MAX_SYMBOLS:
         raise DataError(f"{len(symbols)} symbols (2 to {MAX_SYMBOLS} are possible)")
     if symbols[0] != BLANK:
         raise DataError(f"symbol 0 is {symbols[0]!r}, not '{BLANK}'")
+    if lexicon is not None:
+        if len(lexicon.symbols) > MAX_PHONES:
+            raise DataError(f"{len(lexicon.symbols)} phones (at most {MAX_PHONES} are possible)")
+        if lexicon.is_list or symbols != [BLANK, SPACE, *lexicon.symbols]:
+            raise DataError("its symbols are not the phones of its lexicon")
+        return
     seen: set[str] = set()
     for index, symbol in enumerate(symbols):
         if symbol in seen:

@@ -4,22 +4,28 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../stages.sh"
 
 # train: without the 8 speakers held out for validation; train_all: all 74
-extra=([train]=train [accept]=published)
+# tokens: char, or lexicon, the phones of the corpus's own etc/an4.dic
+extra=([train]=train [accept]=published [tokens]=char)
 recipe an4 "$@"
+choice tokens char lexicon
 data=$out/data
 
 stage prepare --input "$corpus" --output "$data/train.jsonl" --output "$data/train_all.jsonl" \
     --output "$data/valid.jsonl" --output "$data/test.jsonl" \
     -- python recipes/an4/prepare.py --corpus "$corpus" --out "$data" \
     --accept "${extra[accept]}" "${download[@]}"
-model_stages "$data/${extra[train]}.jsonl" --kind char
+if [[ ${extra[tokens]} == lexicon ]]; then
+    lexicon=$corpus/etc/an4.dic
+    [[ -f $lexicon ]] || lexicon=$corpus/an4/etc/an4.dic
+fi
+model_stages "$data/${extra[train]}.jsonl" --kind "${extra[tokens]}"
 
 # the same model with its matrices as int8: the file that comes with the project is this one, of seed 1
 small=$out/an4-int8.safetensors
 stage average.int8 --input "$out/model.safetensors" --output "$small" \
     -- asr average "$out/model.safetensors" --storage int8 --out "$small"
 stage decode.int8 --input "$small" --input "$corpus" --input "$data/test.jsonl" --output "$out/test-int8.hyp.jsonl" \
-    -- asr decode "$data/test.jsonl" --model "$small" --out "$out/test-int8.hyp.jsonl"
+    -- asr decode "$data/test.jsonl" --model "$small" --out "$out/test-int8.hyp.jsonl" ${lexicon:+--beam 100}
 stage score.int8 --input "$data/test.jsonl" --input "$out/test-int8.hyp.jsonl" --input "$out/tokens.json" \
     --output "$out/test-int8.score.json" \
     -- asr score "$data/test.jsonl" "$out/test-int8.hyp.jsonl" --tokens "$out/tokens.json" --case lower \

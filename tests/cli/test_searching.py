@@ -20,7 +20,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     row = {"id": "a", "audio": "a.wav", "duration": 6.0, "text": "abc"}
     (folder / "m.jsonl").write_text(json.dumps(row) + "\n")
     (folder / "text").write_text("gbd igb\ndig gbd igb\nbad dig\n" * 4)
-    (folder / "hotwords").write_text("gbd\t4\n\nbad\n")
+    (folder / "hotwords").write_text("gbd\t4\n\nigb\n")
+    (folder / "words").write_text("gbd\nigb\na\nzzz\n")
     assert main(["lm", "train", str(folder / "text"), "--order", "2", "--out", str(folder / "lm")]) == 0
     return folder
 
@@ -43,15 +44,52 @@ def test_a_language_model_and_hotwords_change_what_is_heard(folder: Path, capsys
     assert hotwords.split().count("gbd") > beam.split().count("gbd")
 
 
+def test_a_lexicon_closes_the_vocabulary(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = transcribed(folder, "--lexicon", str(folder / "words"), "--lm", str(folder / "lm"), capsys=capsys).split()
+    assert len(words) > 3
+    assert set(words) <= {"gbd", "igb", "a"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("list", "gbd igb\nbad dig\n"),
+        ("a.jsgf", "#JSGF V1.0;\npublic <all> = gbd igb | <other>;\n<other> = bad dig;\n"),
+        ("a.regex", "gbd igb | bad dig\n"),
+    ],
+)
+def test_a_grammar_gives_one_of_its_phrases(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: str
+) -> None:
+    (tmp_path / name).write_text(content)
+    assert transcribed(folder, "--grammar", str(tmp_path / name), capsys=capsys).strip() in ("gbd igb", "bad dig")
+
+
+def test_what_is_too_short_for_the_grammar_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "long").write_text("gbd " * 500)
+    arguments = ["decode", str(folder / "m.jsonl"), "--model", str(folder / "model.safetensors")]
+    assert main([*arguments, "--out", str(folder / "empty.jsonl"), "--grammar", str(folder / "long")]) == 0
+    assert "utterance 'a': too short for any phrase of the grammar: nothing is written" in capsys.readouterr().err
+    assert json.loads((folder / "empty.jsonl").read_text())["text"] == ""
+    assert json.loads((folder / "empty.receipt.json").read_text())["result"]["out_of_domain"] == 0
+
+
 def test_decode_takes_them_and_names_them_in_the_receipt(folder: Path) -> None:
     out = folder / "hyp.jsonl"
     options = ["--lm", str(folder / "lm"), "--hotwords", str(folder / "hotwords"), "--beam", "20"]
+    options += ["--lexicon", str(folder / "words")]
     arguments = [str(folder / "m.jsonl"), "--model", str(folder / "model.safetensors"), "--out", str(out)]
     assert main(["decode", *arguments, *options]) == 0
     row = json.loads(out.read_text())
     assert row["text"] == " ".join(word["word"] for word in row["words"])
     receipt = json.loads((folder / "hyp.receipt.json").read_text())
-    assert {Path(name).name for name in receipt["inputs"]} == {"m.jsonl", "lm", "hotwords", "model.safetensors"}
+    assert {Path(name).name for name in receipt["inputs"]} == {
+        "m.jsonl",
+        "lm",
+        "hotwords",
+        "words",
+        "model.safetensors",
+    }
     assert receipt["config"]["beam"] == 20
 
 
@@ -96,6 +134,9 @@ def test_a_list_that_the_search_cannot_fill_is_refused(
     [
         (["--beam", "0"], 2, "--beam 0: give a number of prefixes from 1 to 65536"),
         (["--lm", "none.arpa"], 3, "none.arpa"),
+        (["--lexicon", "none.dic"], 3, "none.dic: cannot read the lexicon: No such file or directory; check --lexicon"),
+        (["--grammar", "none"], 3, "none: cannot read the grammar: No such file or directory; check --grammar"),
+        (["--grammar", "none", "--beam", "5"], 2, "--beam 5 is no use with --grammar"),
         (["--hotwords", "none"], 3, "none: cannot read the hotwords: No such file or directory; check --hotwords"),
     ],
 )
@@ -127,4 +168,5 @@ def test_hotwords_that_cannot_be_used_are_told(tmp_path: Path, content: bytes, m
 
 def test_an_archive_is_not_searched(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["transcribe", str(folder / "m.jsonl"), "--beam", "5", "--out", str(folder / "out")]) == 2
-    assert "an archive is read without --lm, --hotwords, --rescore and --beam" in capsys.readouterr().err
+    said = "an archive is read without --lm, --hotwords, --rescore, --lexicon, --grammar and --beam"
+    assert said in capsys.readouterr().err

@@ -144,3 +144,21 @@ def test_the_texts_are_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFix
     assert asr_tokens(str(texts), "--kind", "char", "--out", str(texts)) == 2
     assert texts.read_text() == "ab\n"
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_phones_of_a_lexicon(text_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lexicon, out = tmp_path / "a.dic", tmp_path / "t.json"
+    lexicon.write_text("HELLO HH AH L OW\nworld W ER L D\nnaïve N AY IY V\ncafé K AE F EY\nit’s IH T S\n")
+    arguments = [str(text_file), "--kind", "lexicon", "--case", "lower", "--out", str(out)]
+    assert asr_tokens(*arguments, "--lexicon", str(lexicon)) == 0
+    assert Tokenizer.load(out).decode(Tokenizer.load(out).encode("Hello café")) == "hello café"
+    assert capsys.readouterr().out.startswith(f"{out}: 20 symbols (lexicon, blank included) from 3 texts")
+    lexicon.write_text("HELLO HH AH L OW\nworld W ER L D\n")
+    assert asr_tokens(*arguments, "--lexicon", str(lexicon)) == 3
+    assert "a.dic: lacks 'naïve' (1 times), 'café' (1 times), 'it’s' (1 times)" in capsys.readouterr().err
+    assert asr_tokens(*arguments) == 2
+    assert "--kind lexicon needs --lexicon FILE" in capsys.readouterr().err
+    assert asr_tokens(*arguments, "--lexicon", str(lexicon), "--size", "9") == 2
+    assert "--size 9: the lexicon decides the phones" in capsys.readouterr().err
+    assert asr_tokens(*arguments[:2], "char", *arguments[3:], "--lexicon", str(lexicon)) == 2
+    assert "is for --kind lexicon, not for --kind char" in capsys.readouterr().err

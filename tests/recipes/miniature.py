@@ -27,6 +27,7 @@ def make_an4(folder: Path, suffix: str = ".flac", num_speakers: int = 10) -> Pat
     speakers = [f"m{number:03d}" for number in range(num_speakers)]
     _write_an4_part(folder, "train", "an4_clstk", speakers, "<s> {} </s>", suffix)
     _write_an4_part(folder, "test", "an4test_clstk", ["ftst"], "{}", suffix)
+    (folder / "etc" / "an4.dic").write_text("NINE  N AY N\nO'HARE  OW HH EH R\nYES  Y EH S\n")
     return folder
 
 

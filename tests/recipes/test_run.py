@@ -190,6 +190,17 @@ def test_an4_trains_on_the_manifest_that_was_asked_for(checkout: Checkout) -> No
     assert f"--domain {run}/data/test.jsonl" in calls[0], "valid is a part of train_all"
 
 
+def test_an4_trains_on_phones_and_searches_their_lexicon(checkout: Checkout) -> None:
+    calls = checkout.run("--tokens", "lexicon", recipe="an4")
+    dictionary = checkout.root / "corpora" / "an4" / "etc" / "an4.dic"
+    assert f" --kind lexicon --lexicon {dictionary} --out " in calls[0]
+    decodings = [call for call in calls if call.startswith("decode ")]
+    assert [" --beam 100" in call for call in decodings] == [True, True, True]
+    assert not any("--beam" in call or "--lexicon" in call for call in checkout.run(recipe="an4"))
+    done = checkout.start("--corpus", "corpora/an4", "--tokens", "phones", recipe="an4")
+    assert (done.returncode, done.stderr) == (2, "recipes/an4: --tokens must be one of char lexicon; got 'phones'\n")
+
+
 def test_a_language_has_its_own_run_folder_and_may_start_from_a_model(checkout: Checkout) -> None:
     make_fillets(checkout.root / "corpora" / "fillets")
     run = checkout.root / "runs" / "fillets-cs"
