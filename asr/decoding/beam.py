@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from asr.text.tokenizer import Tokenizer
 
 BLANK_ID = 0
-_FRAMES_AT_ONCE = 512  # the tree grows by so many frames, and loses its dead branches after them
+_NODES = 1 << 13  # that the tree may grow by before it loses its dead branches
 
 
 class BeamConfig(Config):
@@ -70,7 +70,7 @@ class BeamSearch:
         )
         self._blank_factor = exp(-config.blank_penalty)
         self._num_tokens = num_tokens
-        self._tree, self._beam = new_tree(1), new_beam(config.beam)
+        self._tree, self._beam = new_tree(_NODES), new_beam(config.beam)
         self._room = new_room(config.beam, num_tokens)
         self._tree.states[ROOT, MODEL] = self._fusion.start
         self._finished = False
@@ -85,10 +85,13 @@ class BeamSearch:
             raise UsageError("the search is finished; start another one for the next utterance")
         probs = checked_probs(log_probs, self._num_tokens)
         probs[:, BLANK_ID] *= self._blank_factor
-        for first in range(0, len(probs), _FRAMES_AT_ONCE):
-            part = probs[first : first + _FRAMES_AT_ONCE]
-            self._tree = pruned(self._tree, self._beam, room=len(part) * len(self._beam.node))
-            advance(part, self._tree, self._beam, self._limits, self._fusion, self._room)
+        room = _NODES
+        while len(probs):
+            heard = advance(probs, self._tree, self._beam, self._limits, self._fusion, self._room)
+            probs = probs[heard:]
+            if len(probs):
+                room = room if heard else 2 * room
+                self._tree = pruned(self._tree, self._beam, room=room)
 
     def finish(self, count: int = 1) -> list[Prefix]:
         """Return up to `count` answers, the best first; no two spell the same tokens.

@@ -25,14 +25,17 @@ ALIVE, NODES, FRAMES, GREEDY, GREEDY_TOKEN = 0, 1, 2, 3, 4
 
 
 class Tree(NamedTuple):
-    """Prefixes: node 0 is the empty one.  `slot` is the place in the beam, NONE for those that are not in it."""
+    """Prefixes: node 0 is the empty one.  `slot` is the place in the beam, NONE for those that are not in it.
+
+    What was tried and did not get into the beam stays for a while, as it is often tried again in the next frame.
+    """
 
     parent: NDArray[np.int32]
     token: NDArray[np.int32]
     child: NDArray[np.int32]  # the youngest, NONE without any
     sibling: NDArray[np.int32]  # the next older one
     slot: NDArray[np.int32]
-    frame: NDArray[np.int32]  # in which the prefix was met first
+    frame: NDArray[np.int32]  # in which the prefix got into the beam last
     states: NDArray[np.int32]  # (nodes, 4) of the fusion
     added: NDArray[np.float64]  # (nodes, 4) by the fusion
     gain: NDArray[np.float64]  # the factor by which the fusion finds the prefix likelier than its parent
@@ -61,12 +64,7 @@ class Room(NamedTuple):
     blanks: NDArray[np.float64]
     others: NDArray[np.float64]
     scores: NDArray[np.float64]
-    gains: NDArray[np.float64]
-    parents: NDArray[np.int32]
-    tokens: NDArray[np.int32]
     nodes: NDArray[np.int32]
-    states: NDArray[np.int32]
-    added: NDArray[np.float64]
     order: NDArray[np.int64]
     spare: NDArray[np.float64]
 
@@ -103,11 +101,9 @@ def new_beam(size: int) -> Beam:
 def new_room(size: int, num_tokens: int) -> Room:
     """Return space for a beam of a size and V tokens."""
     most = (size + 1) * (1 + num_tokens)
-    parents, tokens, nodes = np.zeros((3, most), np.int32)
-    blanks, others, scores, gains, spare = np.zeros((5, most))
-    states, added = np.zeros((most, STATES), np.int32), np.zeros((most, ADDED))
-    chosen, order, totals = np.zeros(num_tokens, np.int64), np.zeros(most, np.int64), np.zeros(size + 1)
-    return Room(chosen, totals, blanks, others, scores, gains, parents, tokens, nodes, states, added, order, spare)
+    blanks, others, scores, spare = np.empty((4, most))
+    nodes, order = np.empty(most, np.int32), np.empty(most, np.int64)
+    return Room(np.empty(num_tokens, np.int64), np.empty(size + 1), blanks, others, scores, nodes, order, spare)
 
 
 def pruned(tree: Tree, beam: Beam, *, room: int) -> Tree:
@@ -119,8 +115,8 @@ def pruned(tree: Tree, beam: Beam, *, room: int) -> Tree:
     kept = np.zeros(beam.counts[NODES], np.bool_)
     _mark(tree.parent, alive, kept)
     numbers = np.cumsum(kept, dtype=np.int32) - np.int32(1)
-    made = new_tree(int(kept.sum()) + room)
-    count = int(kept.sum())
+    count = int(numbers[-1]) + 1
+    made = new_tree(count + room)
     for column in range(len(tree)):
         made[column][:count] = tree[column][: len(kept)][kept]
     made.parent[1:count] = numbers[made.parent[1:count]]
@@ -263,30 +259,27 @@ def _follow_greedy(row: Any, beam: Any, chosen: Any, num_tokens: int, blank_id: 
 
 
 @inner
-def _try(tree: Any, room: Any, fusion: Any, node: int, token: int, child: int, mass: float, place: int) -> float:
-    """Fill `place` with the prefix that is a token longer, and return its score.  Args: child: its node, or NONE."""
-    if child == NONE:
-        extend(fusion, tree.states[node], tree.added[node], token, room.states[place], room.added[place])
-        room.gains[place] = np.exp(room.added[place, ALL] - tree.added[node, ALL])
-    else:
-        room.gains[place] = tree.gain[child]
-    score = mass * room.gains[place]
-    room.blanks[place], room.others[place], room.scores[place] = 0.0, score, score
-    room.parents[place], room.tokens[place], room.nodes[place] = node, token, child
-    return float(score)
+def _grow(tree: Any, beam: Any, fusion: Any, parent: int, token: int) -> int:
+    """Return a new node of the tree."""
+    node = beam.counts[NODES]
+    beam.counts[NODES] += 1
+    tree.parent[node], tree.token[node], tree.slot[node] = parent, token, NONE
+    tree.child[node], tree.sibling[node] = NONE, tree.child[parent]
+    tree.child[parent] = node
+    extend(fusion, tree.states[parent], tree.added[parent], token, tree.states[node], tree.added[node])
+    tree.gain[node] = np.exp(tree.added[node, ALL] - tree.added[parent, ALL])
+    return int(node)
 
 
 @inner
-def _longer(row: Any, tree: Any, beam: Any, limits: Any, fusion: Any, room: Any, best: float, protected: int) -> Any:
+def _longer(row: Any, tree: Any, beam: Any, limits: Any, fusion: Any, room: Any, num_tokens: int, best: float) -> Any:
     """Add the prefixes that are a token longer; return (how many there are now, the best score, the protected place).
 
     Those in the beam already have had what comes to them from their parents.
     """
     alive = count = beam.counts[ALIVE]
-    num_tokens = _tokens(row, limits, room.chosen)
     greedy, greedy_token = beam.counts[GREEDY], _follow_greedy(row, beam, room.chosen, num_tokens, limits.blank_id)
-    if greedy != NONE and greedy_token == NONE:
-        protected = tree.slot[greedy]
+    protected = tree.slot[greedy] if greedy != NONE and greedy_token == NONE else NONE
     # no prefix below so many others will be kept
     least = _least_kept(room.scores, alive, limits.beam, room.spare) if alive >= limits.beam else 0.0
     for b in range(alive):
@@ -301,13 +294,16 @@ def _longer(row: Any, tree: Any, beam: Any, limits: Any, fusion: Any, room: Any,
             if mass * limits.lifts[token] < cut:
                 continue
             child = _find(tree, node, token)
-            place = tree.slot[child] if child != NONE else NONE
+            if child == NONE:
+                child = _grow(tree, beam, fusion, node, token)
+            place, score = tree.slot[child], mass * tree.gain[child]
             if place == NONE:
-                score = _try(tree, room, fusion, node, token, child, mass, count)
                 if score < cut or score == 0.0:
                     continue
                 place = count
                 count += 1
+                room.blanks[place], room.others[place], room.scores[place] = 0.0, score, score
+                room.nodes[place] = child
                 best = max(best, score)
             if is_greedy:
                 protected = place
@@ -317,16 +313,17 @@ def _longer(row: Any, tree: Any, beam: Any, limits: Any, fusion: Any, room: Any,
 @inner
 def _settle(tree: Any, beam: Any, room: Any, kept: int, best: float, least: float, protected: int) -> None:
     """Make the prefixes at the first places of `room.order` the beam, the best of them with probability 1."""
-    for b in range(beam.counts[ALIVE]):
+    before, alive = beam.counts[ALIVE], 0
+    for b in range(before):
         tree.slot[beam.node[b]] = NONE
-    alive, beam.counts[GREEDY] = 0, NONE
+    beam.counts[GREEDY] = NONE
     for k in range(kept):
         place = room.order[k]
         if room.scores[place] < least and place != protected:
             continue
         node = room.nodes[place]
-        if node == NONE:
-            node = _grow(tree, beam, room, place)
+        if place >= before:
+            tree.frame[node] = beam.counts[FRAMES]
         beam.node[alive] = node
         beam.blank[alive], beam.other[alive] = room.blanks[place] / best, room.others[place] / best
         tree.slot[node] = alive
@@ -338,26 +335,16 @@ def _settle(tree: Any, beam: Any, room: Any, kept: int, best: float, least: floa
     beam.counts[FRAMES] += 1
 
 
-@inner
-def _grow(tree: Any, beam: Any, room: Any, place: int) -> int:
-    """Return a new node of the tree."""
-    node, parent = beam.counts[NODES], room.parents[place]
-    beam.counts[NODES] += 1
-    tree.parent[node], tree.token[node], tree.gain[node] = parent, room.tokens[place], room.gains[place]
-    tree.child[node], tree.sibling[node] = NONE, tree.child[parent]
-    tree.child[parent] = node
-    for column in range(STATES):
-        tree.states[node, column], tree.added[node, column] = room.states[place, column], room.added[place, column]
-    tree.frame[node] = beam.counts[FRAMES]
-    return int(node)
-
-
 @outer
-def advance(probs: Any, tree: Any, beam: Any, limits: Any, fusion: Any, room: Any) -> None:
-    """Take in frames of probabilities (E, V); the tree must have room for E * (beam + 1) nodes more."""
+def advance(probs: Any, tree: Any, beam: Any, limits: Any, fusion: Any, room: Any) -> int:
+    """Take in frames of probabilities (E, V) while the tree has room; return how many."""
     for t in range(probs.shape[0]):
         row = probs[t]
+        num_tokens = _tokens(row, limits, room.chosen)
+        if beam.counts[NODES] + beam.counts[ALIVE] * num_tokens > len(tree.parent):
+            return t
         best = _stay(row, tree, beam, limits.blank_id, room)
-        count, best, protected = _longer(row, tree, beam, limits, fusion, room, best, NONE)
+        count, best, protected = _longer(row, tree, beam, limits, fusion, room, num_tokens, best)
         kept = _kept(room, count, limits.beam, protected)
         _settle(tree, beam, room, kept, best, best * limits.beam_share, protected)
+    return int(probs.shape[0])
