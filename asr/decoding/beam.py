@@ -11,7 +11,7 @@ from pydantic import Field
 from asr.config import Config
 from asr.decoding.fusion import ALL, MODEL, MODEL_LOG, Fusion, finished, lifts_of, plain
 from asr.decoding.greedy import refuse_sum
-from asr.decoding.prefix_beam import ALIVE, ROOT, Limits, advance, new_beam, new_room, new_tree, pruned
+from asr.decoding.prefix_beam import ALIVE, NONE, ROOT, Limits, advance, new_beam, new_room, new_tree, pruned
 from asr.errors import UsageError
 
 if TYPE_CHECKING:
@@ -64,9 +64,17 @@ class BeamSearch:
         """
         config = config or BeamConfig()
         self._fusion = fusion if fusion is not None else plain(num_tokens)
-        lifts = np.exp(lifts_of(self._fusion))
+        lifts, spelling = np.exp(lifts_of(self._fusion)), self._fusion.spelling
+        spaces = np.flatnonzero(spelling.starts & (np.diff(spelling.firsts) == 0))
+        self._space_id = int(spaces[0]) if len(spaces) else NONE
         self._limits = Limits(
-            config.beam, exp(-config.beam_margin), exp(-config.token_margin), lifts, float(lifts.max()), BLANK_ID
+            config.beam,
+            exp(-config.beam_margin),
+            exp(-config.token_margin),
+            lifts,
+            float(lifts.max()),
+            BLANK_ID,
+            self._space_id,
         )
         self._blank_factor = exp(-config.blank_penalty)
         self._num_tokens = num_tokens
@@ -94,7 +102,7 @@ class BeamSearch:
                 self._tree = pruned(self._tree, self._beam, room=room)
 
     def finish(self, count: int = 1) -> list[Prefix]:
-        """Return up to `count` answers, the best first; no two spell the same tokens.
+        """Return up to `count` answers, the best first; no two spell the same tokens, and none ends in a space.
 
         The language model's end of the sentence is scored here, so the order may change once more.
         """
@@ -103,18 +111,24 @@ class BeamSearch:
         alive = int(beam.counts[ALIVE])
         nodes = beam.node[:alive]
         added = finished(self._fusion, tree.states[nodes], tree.added[nodes])
-        whole = np.log(beam.blank[:alive] + beam.other[:alive]) + beam.scale[0]
-        acoustic = whole - tree.added[nodes, ALL]
-        order = np.argsort(-(acoustic + added[:, ALL]), kind="stable")[:count]
-        return [
-            Prefix(
-                *_spelled(tree, int(nodes[place])),
-                float(acoustic[place] + added[place, ALL]),
-                float(acoustic[place]),
-                float(added[place, MODEL_LOG]),
-            )
-            for place in order
-        ]
+        scores = np.log(beam.blank[:alive] + beam.other[:alive]) + beam.scale[0]
+        scores += added[:, ALL] - tree.added[nodes, ALL]
+        # with a space at the end a text is the same one
+        ends_in_space = (nodes != ROOT) & (tree.token[nodes] == self._space_id)
+        texts = np.where(ends_in_space, tree.parent[nodes], nodes)
+        answers: dict[int, int] = {}
+        for place in np.argsort(-scores, kind="stable").tolist():
+            text = int(texts[place])
+            if (other := answers.get(text)) is not None:
+                scores[[place, other]] = np.logaddexp(scores[place], scores[other])
+            if other is None or nodes[place] == text:  # the answer has the scores of the text without that space
+                answers[text] = place
+        order = sorted(answers.items(), key=lambda item: -scores[item[1]])[:count]
+        return [self._answer(text, float(scores[place]), added[place]) for text, place in order]
+
+    def _answer(self, node: int, score: float, added: NDArray[np.float64]) -> Prefix:
+        acoustic = score - float(added[ALL]) if np.isfinite(added[ALL]) else -np.inf
+        return Prefix(*_spelled(self._tree, node), score, acoustic, float(added[MODEL_LOG]))
 
 
 def checked_probs(log_probs: NDArray[np.float32], num_tokens: int) -> NDArray[np.float64]:

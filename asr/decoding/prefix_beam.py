@@ -3,6 +3,8 @@
 A prefix is a node of a tree that grows where the search goes.  Of each prefix in the beam two sums over alignments are
 kept, those that end in a blank and those that do not; equal prefixes are one node, so they merge by themselves.
 
+A space where no word has begun says nothing: it leads to no other prefix, so a text is one answer with however many.
+
 The sums are probabilities, not logarithms: products and sums where logarithms would need two functions for each sum.
 They hold what the fusion adds as a factor, and after each frame the best is made 1; what was divided out is kept apart
 as a logarithm, so recordings of any length are within range.
@@ -15,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from asr.decoding.fusion import ALL, extend
+from asr.decoding.fusion import ALL, LENGTH, extend
 from asr.native import compiled, inner, outer
 
 ROOT, NONE = 0, -1
@@ -78,6 +80,7 @@ class Limits(NamedTuple):
     lifts: NDArray[np.float64]  # (V,) the greatest factor by which the fusion may raise a prefix with each token
     lift: float  # the greatest of them
     blank_id: int
+    space_id: int  # the token that ends a word and spells nothing, NONE without
 
 
 def new_tree(nodes: int) -> Tree:
@@ -171,7 +174,13 @@ def _tokens(row: Any, limits: Any, chosen: Any) -> int:
 
 
 @inner
-def _stay(row: Any, tree: Any, beam: Any, blank_id: int, room: Any) -> float:
+def _says_nothing(tree: Any, limits: Any, node: int, token: int) -> bool:
+    """Return whether the token is a space where no word has begun."""
+    return bool(token == limits.space_id and tree.states[node, LENGTH] == 0)
+
+
+@inner
+def _stay(row: Any, tree: Any, beam: Any, limits: Any, room: Any) -> float:
     """Prolong every prefix by a blank, by its last token once more, or by its last token after its parent.
 
     Returns: the best score.
@@ -181,13 +190,16 @@ def _stay(row: Any, tree: Any, beam: Any, blank_id: int, room: Any) -> float:
         totals[b] = beam.blank[b] + beam.other[b]
     for b in range(alive):
         node = room.nodes[b] = beam.node[b]
-        room.blanks[b], room.others[b] = totals[b] * row[blank_id], 0.0
+        room.blanks[b], room.others[b] = totals[b] * row[limits.blank_id], 0.0
         if node != ROOT:
             token, parent = tree.token[node], tree.parent[node]
             place, mass = tree.slot[parent], beam.other[b]
             if place != NONE:
                 mass += tree.gain[node] * (beam.blank[place] if tree.token[parent] == token else totals[place])
             room.others[b] = mass * row[token]
+        if limits.space_id != NONE and _says_nothing(tree, limits, node, limits.space_id):
+            # after a space another one is its repetition, which is in the sum, or comes after a blank
+            room.others[b] += row[limits.space_id] * (totals[b] if node == ROOT else beam.blank[b])
         room.scores[b] = room.blanks[b] + room.others[b]
         best = max(best, room.scores[b])
     return best
@@ -290,6 +302,9 @@ def _longer(row: Any, tree: Any, beam: Any, limits: Any, fusion: Any, room: Any,
             cut = 0.0 if is_greedy else max(least, best * limits.beam_share)
             if room.totals[b] * row[token] * limits.lift < cut and (node != greedy or greedy_token == NONE):
                 break  # all further tokens are less probable
+            if _says_nothing(tree, limits, node, token):
+                protected = b if is_greedy else protected
+                continue
             mass = row[token] * (beam.blank[b] if token == tree.token[node] else room.totals[b])
             if mass * limits.lifts[token] < cut:
                 continue
@@ -343,7 +358,7 @@ def advance(probs: Any, tree: Any, beam: Any, limits: Any, fusion: Any, room: An
         num_tokens = _tokens(row, limits, room.chosen)
         if beam.counts[NODES] + beam.counts[ALIVE] * num_tokens > len(tree.parent):
             return t
-        best = _stay(row, tree, beam, limits.blank_id, room)
+        best = _stay(row, tree, beam, limits, room)
         count, best, protected = _longer(row, tree, beam, limits, fusion, room, num_tokens, best)
         kept = _kept(room, count, limits.beam, protected)
         _settle(tree, beam, room, kept, best, best * limits.beam_share, protected)

@@ -19,8 +19,8 @@ from asr.text.lexicon import Lexicon, parse_lexicon
 from asr.text.normalize import Normalizer
 from asr.text.tokenizer import Tokenizer, train_lexicon, train_sentencepiece
 from asr.units import FrameGeometry
-from tests.decoding.test_beam import EVERYTHING, all_alignments, random_log_probs
-from tests.decoding.test_scorer import CONFIG, LN_10, characters, model_of
+from tests.decoding.test_beam import EVERYTHING, random_log_probs
+from tests.decoding.test_scorer import CONFIG, LN_10, all_texts, characters, model_of
 from tests.tiny_model import babble, tiny_model
 
 PHONES = "two T UW\nto T UW\nto T AH\na AH\noh AH\nut AH T\n"
@@ -56,7 +56,7 @@ def test_words_of_the_lexicon_alone_are_said_each_as_probable_as_it_is(seed: int
     found = {prefix.token_ids: prefix for prefix in search.finish(10**6) if prefix.score > -np.inf}
     expected = {
         ids: score
-        for ids, score in all_alignments(log_probs).items()
+        for ids, score in all_texts(log_probs).items()
         if all(word in ("ab", "b", "aab") for word in tokenizer.decode(ids).split())
     }
     assert found.keys() == expected.keys()
@@ -74,7 +74,9 @@ def test_phones_are_searched_in_their_own_lexicon_with_a_language_model(tmp_path
     lexicon = lexicon_of(PHONES).words
     sounds = {spelled for pronunciations in lexicon.values() for spelled in pronunciations}
     found = {prefix.token_ids: prefix for prefix in search.finish(10**6) if prefix.score > -np.inf}
-    allowed = {ids for ids in all_alignments(log_probs) if sounds.issuperset(spoken(tokenizer, ids))}
+    allowed = {
+        ids for ids in all_texts(log_probs, tokenizer.symbols.index("▁")) if sounds.issuperset(spoken(tokenizer, ids))
+    }
     assert found.keys() == allowed
     for ids, prefix in found.items():
         words: list[str] = []
@@ -152,7 +154,7 @@ def test_where_the_audio_ends_within_a_word_the_words_before_it_are_read(geometr
 
 def test_hotwords_sound_as_their_words() -> None:
     tokenizer = phones()
-    log_probs = peaked([tokenizer.symbols.index(symbol) for symbol in ("T", "AH")], 5, 0.4)
+    log_probs = peaked([tokenizer.symbols.index(symbol) for symbol in ("T", "AH")], 5, 0.5)
     plain = SearchReader.of(tokenizer).read(log_probs).path
     assert plain.words == ("to",)
     loved = SearchReader.of(tokenizer, hotwords={"two": 2.0}).read(log_probs).path

@@ -3,18 +3,21 @@
     tools/bench search --corpus AN4 --text NOVELS.txt.gz [--peers PYTHON] [--lmplz PROGRAM] [--out FILE] ...
 
 The log-probs are the bundled model's on AN4's test part, its utterances joined in random orders and cut every 10 s.
-Every decoder runs in its own process on one core, one utterance after another, with a beam of 100 and no language model,
-AN4's 3-gram (of the training transcripts) or that of the text.  Ours runs with margins as wide as each peer's and with
-its own; the others with their own.  Then the best texts are judged by what all of them maximise: the exact CTC
-log-probability of the text, the language model's, a bonus for each word and a price for each unknown one.
+Every decoder runs in its own process on one core, one utterance after another, with a beam of 100 and no language
+model, AN4's 3-gram (of the training transcripts) or that of the text (lower case, letters and apostrophes).  Ours runs
+with three pairs of margins, the others with their own.  Then the best texts are judged by what all of them maximise:
+the exact CTC log-probability of the text (spaces at its ends and next to others say nothing), the language model's, a
+bonus for each word and a price for each unknown one.
 
 PYTHON has pyctcdecode, kenlm, ctc-beam-decoder, flashlight-text, torch and torchaudio; without it ours runs alone.
 PROGRAM is kenlm's lmplz; without it our training of language models runs alone.
 """
 
 import argparse
+import gzip
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -34,8 +37,10 @@ SECONDS = 10
 SEED = 1
 BEAM = 100
 WEIGHT, BONUS, UNKNOWN = 0.5, 1.0, -8.0
-WIDE, NARROW = (20.0, 10.0), (10.0, 5.0)  # margins of prefixes and of tokens: our own defaults, pyctcdecode's
+# margins of prefixes and of tokens: our defaults, narrower ones, pyctcdecode's
+MARGINS = {"ours, wide": (20.0, 10.0), "ours, middle": (14.0, 8.0), "ours, narrow": (10.0, 5.0)}
 PEERS = ("pyctcdecode", "ctc-beam-decoder", "flashlight")
+_FOREIGN = re.compile("[^a-z' ]")
 TOLERANCE = 1e-3  # of a sum of natural logs of several hundred
 
 
@@ -83,7 +88,7 @@ def bench(args: argparse.Namespace) -> int:
                 "weight": WEIGHT,
                 "bonus": BONUS,
                 "unknown": UNKNOWN,
-                "margins": {"wide": WIDE, "narrow": NARROW},
+                "margins": MARGINS,
                 "utterance_seconds": SECONDS,
             },
             seed=SEED,
@@ -136,12 +141,10 @@ def _small_model(folder: Path, manifest: Path) -> Path:
 
 def _training(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     """Return the seconds that a 3-gram of the text takes, ours and lmplz's in turns."""
-    import gzip
-    import shutil
-
     plain = folder / "text.txt"
-    with gzip.open(args.text) as source, open(plain, "wb") as target:
-        shutil.copyfileobj(source, target)
+    with gzip.open(args.text, "rt", encoding="utf-8") as source, open(plain, "w") as target:
+        spelled = (" ".join(_FOREIGN.sub(" ", line.lower()).split()) for line in source)
+        target.writelines(f"{line}\n" for line in spelled if line)
     ours = [sys.executable, "-m", "asr", "lm", "train", str(plain), "--out", str(folder / "text.arpa")]
     theirs = [str(args.lmplz), "-o", "3", "-S", "4G", "-T", str(folder), "--text", str(plain)]
     theirs += ["--arpa", str(folder / "theirs.arpa")]
@@ -184,7 +187,6 @@ print(resident() - before)
 
 def _memory(folder: Path) -> dict[str, Any]:
     """Return what the 3-gram of the text takes in memory, as a multiple of its ARPA.gz."""
-    import gzip
     import shutil
 
     packed, ours = folder / "text.arpa.gz", folder / "text.lm"
@@ -203,7 +205,7 @@ def _memory(folder: Path) -> dict[str, Any]:
 
 def _first_calls(folder: Path) -> dict[str, Any]:
     """Return the seconds of the first utterance ever, and of the first of a later process."""
-    _write_settings(folder, folder / "an4.arpa", WIDE, {"ours": 1})
+    _write_settings(folder, folder / "an4.arpa", MARGINS["ours, wide"], {"ours": 1})
     with tempfile.TemporaryDirectory(dir=folder) as cache:
         ever = _decode(folder, "ours", sys.executable, NUMBA_CACHE_DIR=cache)
         later = _decode(folder, "ours", sys.executable, NUMBA_CACHE_DIR=cache)
@@ -243,11 +245,11 @@ def _compared(folder: Path, key: str, arpa: Path | None, args: argparse.Namespac
     if arpa and arpa.name == "text.arpa":
         _text_words(folder)
     runs: dict[str, dict[str, Any]] = {}
-    for name, margins in (("ours, wide", WIDE), ("ours, narrow", NARROW)):
+    for name, margins in MARGINS.items():
         _write_settings(folder, arpa, margins, counts)
         say(f"{name}, language model: {key}")
         runs[name] = _decode(folder, "ours", sys.executable)
-    _write_settings(folder, arpa, WIDE, counts)
+    _write_settings(folder, arpa, MARGINS["ours, wide"], counts)
     for name in PEERS if args.peers else ():
         say(f"{name}, language model: {key}")
         runs[name] = _decode(folder, name, args.peers)
@@ -256,7 +258,7 @@ def _compared(folder: Path, key: str, arpa: Path | None, args: argparse.Namespac
     for name, found in runs.items():
         row: dict[str, Any] = {"seconds for 1,000": 1000 * found["seconds"] / len(found["texts"])}
         if name in PEERS:
-            for mine in ("ours, wide", "ours, narrow"):
+            for mine in MARGINS:
                 pairs = list(zip(scores[mine], scores[name], strict=True))
                 faster = row["seconds for 1,000"] / rows[mine]["seconds for 1,000"]
                 row[f"{mine}: times as fast"] = faster
@@ -279,23 +281,46 @@ def _text_words(folder: Path) -> None:
 def _objective(folder: Path, arpa: Path | None, texts: Sequence[str]) -> list[float]:
     """Return the score of each utterance's text: exact CTC over all alignments, language model, bonus, price."""
     import numpy as np
-    import torch
 
     from asr.lm.files import load_ngram
     from asr.text.tokenizer import Tokenizer
 
     tokenizer = Tokenizer.load(folder / "tokens.json")
+    space = tokenizer.symbols.index("▁")
     model = load_ngram(arpa) if arpa else None
     found = []
     with np.load(folder / "log_probs.npz") as file:
         for place, text in enumerate(texts):
-            log_probs = torch.from_numpy(file[f"{place:06d}"]).double()
-            ids = torch.tensor([tokenizer.encode(text)])
-            loss = torch.nn.functional.ctc_loss(
-                log_probs[:, None], ids, torch.tensor([len(log_probs)]), torch.tensor([ids.shape[1]]), reduction="sum"
-            )
-            found.append(-float(loss) + (_language(model, text) if model else 0.0))
+            acoustic = text_log_prob(file[f"{place:06d}"], tokenizer.encode(text), space)
+            found.append(acoustic + (_language(model, text) if model else 0.0))
     return found
+
+
+def text_log_prob(log_probs: Any, token_ids: Sequence[int], space: int) -> float:
+    """Return the natural log-probability of a text: the sum over all alignments of all that decodes to it.
+
+    Spaces may stand at the ends, and several in place of one: all of these decoders take them for the same text.
+
+    Args: log_probs: (E, V); token_ids: (U,) of the text, with single spaces.
+    """
+    import numpy as np
+
+    tokens = [space, *token_ids, space] if token_ids else [space]
+    labels = np.zeros(2 * len(tokens) + 1, np.int64)
+    labels[1::2] = tokens
+    skips = np.zeros(len(labels), np.bool_)
+    skips[3::2] = labels[3::2] != labels[1:-2:2]
+    again = np.flatnonzero(labels == space)  # a space comes after the blank behind it, too
+    scores = np.full(len(labels), -np.inf)
+    scores[2] = 0.0  # before the first frame: as if a blank had been heard after spaces
+    for row in log_probs.astype(np.float64):
+        one = np.concatenate([[-np.inf], scores[:-1]])
+        two = np.where(skips, np.concatenate([[-np.inf, -np.inf], scores[:-2]]), -np.inf)
+        new = np.logaddexp(np.logaddexp(scores, one), two)
+        new[again] = np.logaddexp(new[again], scores[again + 1])
+        scores = new + row[labels]
+    ends = scores[-4:] if token_ids else scores[1:]
+    return float(np.logaddexp.reduce(ends))
 
 
 def _language(model: Any, text: str) -> float:
