@@ -33,6 +33,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(ROOT / "conf", folder / "conf")
     (folder / "recordings").mkdir()
     (folder / "recordings" / "list.csv").write_text("file,text\n../a.wav,yes\n")
+    for name in ("texts.txt", "names.txt", "commands.txt", "words.txt"):
+        (folder / name).write_text("yes\nno\nyes no\n" if name == "texts.txt" else "yes\nno\n")
+    assert main(["lm", "train", str(folder / "texts.txt"), "--model", "an4", "--out", str(folder / "an4.lm")]) == 0
     write_audio(folder / "a.wav", np.random.default_rng(1).normal(0, 0.05, 16000).astype(np.float32), 16000)
     return folder
 
@@ -40,7 +43,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_commands_run_in_the_order_of_the_page(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     commands = [shlex.split(line)[1:] for line in lines_of("sh") if line.startswith("asr ")]
     assert [words[0] for words in commands] == [
-        *("check", "tokens", "train", "train", "train", "average", "decode", "score", "import")
+        *("check", "tokens", "train", "train", "train", "average", "decode", "score"),
+        *("lm", "lm", "transcribe", "transcribe", "transcribe", "align", "decode", "score", "compare", "import"),
     ]  # fmt: skip
     monkeypatch.chdir(folder)
     for words in commands:
@@ -52,8 +56,9 @@ def test_the_commands_run_in_the_order_of_the_page(folder: Path, monkeypatch: py
 
 def test_the_python_lines_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
-    (block,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    exec(compile(block, "README.md", "exec"), {})
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(blocks) == 2
+    exec(compile("".join(blocks), "README.md", "exec"), {})  # the second goes on with the model of the first
 
 
 def test_the_scripts_are_there_and_may_be_started() -> None:
