@@ -136,9 +136,7 @@ def plain(num_tokens: int) -> Fusion:
     words, none = np.zeros(num_tokens, np.int32), np.zeros(0, np.int32)
     no_costs, no_lifts = np.zeros(0), np.zeros(num_tokens)
     scales = (0.0, 0.0, 0.0, 0)
-    return Fusion(
-        spelling, NO_MODEL, no_trie(), False, none, none, arcs, words, *scales, no_trie(), no_costs, no_lifts
-    )
+    return Fusion(spelling, NO_MODEL, no_trie(), False, none, none, arcs, words, *scales, no_trie(), no_costs, no_lifts)
 
 
 @inner
