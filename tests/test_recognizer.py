@@ -57,6 +57,26 @@ def test_the_transcript_is_that_of_the_models_best_path(recognizer: Recognizer, 
     assert recognizer.transcribe(waveform, 16000).text == model.tokenizer.decode(ids)
 
 
+def test_log_probs_are_those_of_the_model_whole_and_in_windows(recognizer: Recognizer, tmp_path: Path) -> None:
+    files = [*files_of(tmp_path, [1.0, 3.0]), tmp_path / "none.wav"]
+    calls: list[tuple[int, int | None, float]] = []
+    short, long, missing = recognizer.log_probs(files, progress=lambda *call: calls.append(call))
+    assert isinstance(missing, DataError)
+    assert calls[-1][:2] == (3, 3)
+    for file, found in ((files[0], short), (files[1], long)):
+        waveform = read_audio(file)[0]
+        with torch.inference_mode():
+            expected, _ = recognizer.model(torch.from_numpy(waveform)[None], torch.tensor([len(waveform)]))
+        assert isinstance(found, np.ndarray)
+        assert np.allclose(found, expected[0].numpy(), atol=1e-4)
+    windowed = Recognizer(recognizer.model, config=SMALL_WINDOWS)
+    (in_windows,) = windowed.log_probs(files[1:2])
+    assert isinstance(in_windows, np.ndarray)
+    assert in_windows.shape == np.shape(long)
+    assert np.allclose(in_windows, long, atol=1e-3)
+    assert type(windowed.reader) is type(recognizer.reader), "its own reader is left alone"
+
+
 @pytest.mark.parametrize("num_samples", [1, 2, 159, 400, 1600])
 def test_the_shortest_audio_has_a_transcript(recognizer: Recognizer, num_samples: int) -> None:
     transcript = recognizer.transcribe(babble(1.0)[:num_samples], 16000)

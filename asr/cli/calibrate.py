@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asr.cli import searching
-from asr.cli.outputs import refuse_overwriting
+from asr.cli.outputs import refuse_folder, refuse_overwriting
 from asr.errors import EXIT_DONE, DataError, InputError, UsageError
 
 if TYPE_CHECKING:
@@ -55,8 +55,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.judge and not (args.model and args.out):
         raise UsageError("give --model and --out to fit, or --judge HYP.jsonl to judge confidences")
     if args.plot:
-        from asr.plots.curve import require_matplotlib
-        from asr.plots.reliability import picture_format
+        from asr.plots.picture import picture_format, require_matplotlib
 
         picture_format(args.plot)
         require_matplotlib()  # before the work, not after it
@@ -97,6 +96,7 @@ def _fit(args: argparse.Namespace) -> None:
     _check_texts(utterances, args.dev)
     model = resolve_model(args.model)
     given = [args.dev, model, *filter(None, (args.lm, args.hotwords)), *{item.audio for item in utterances}]
+    refuse_folder(args.out)
     refuse_overwriting(args.out, given)
     if args.plot:
         refuse_overwriting(args.plot, given, flag="--plot")

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     """Train, draw and tell; a call that was interrupted goes on where it stopped."""
     from asr.cli.notes import log_on_stderr
     from asr.cli.progress import progress_bar
-    from asr.plots.curve import require_matplotlib
+    from asr.plots.picture import require_matplotlib
     from asr.training.curve import forecast, learning_curve
 
     require_matplotlib()  # before an hour of training, not after it

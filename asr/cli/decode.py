@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from asr.cli import searching
 from asr.cli.notes import log_on_stderr
-from asr.cli.outputs import refuse_overwriting
+from asr.cli.outputs import refuse_folder, refuse_overwriting
 from asr.cli.progress import progress_bar
 from asr.errors import EXIT_DONE, DataError, InputError
 from asr.store import write_text
@@ -51,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
     if not utterances:
         raise DataError(f"{args.manifest}: holds no utterances; give a manifest with at least one")
     given = [args.manifest, resolve_model(args.model), *searching.files_of(args)]
+    refuse_folder(args.out)
     refuse_overwriting(args.out, [*given, *{item.audio for item in utterances}])
     with log_on_stderr("asr decode"):
         recognizer = searching.recognizer_of(args, args.nbest)

@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asr.cli.outputs import refuse_overwriting
-from asr.errors import DataError, UsageError
+from asr.cli.outputs import refuse_folder, refuse_overwriting
+from asr.errors import UsageError
 
 if TYPE_CHECKING:
     from asr.lm.lstm_perplexity import TokenPerplexity
@@ -71,15 +71,6 @@ def check_kind(args: argparse.Namespace) -> None:
         raise UsageError("'-' is given twice; standard input can be read only once")
 
 
-def is_lstm(path: Path) -> bool:
-    """Return whether a file is of the form in which LSTM language models are kept.  Raises: DataError if unreadable."""
-    try:
-        with open(path, "rb") as file:
-            return file.read(9)[8:] == b"{"  # eight bytes of length, then JSON
-    except OSError as error:
-        raise DataError(f"{path}: cannot read: {error.strerror}; check the path") from None
-
-
 def train(args: argparse.Namespace) -> None:
     """Train an LSTM, write it, and write its receipt beside it."""
     from asr.cli.notes import log_on_stderr
@@ -89,8 +80,7 @@ def train(args: argparse.Namespace) -> None:
     started = time.monotonic()
     inputs = [Path(name) for name in (args.text, args.valid, args.config) if name not in (None, "-")]
     tokenizer, source = tokenizer_of(args.recognizer)
-    if args.out.is_dir():
-        raise UsageError(f"--out {args.out}: is a folder; name the file of the model")
+    refuse_folder(args.out)
     refuse_overwriting(args.out, [*inputs, source])
     config = _config(args)
     sentences = _read(args.text, tokenizer)
@@ -140,6 +130,7 @@ def weigh(args: argparse.Namespace) -> None:
     from asr.lm.lstm import LstmLanguageModel
     from asr.tuning.rescoring import fit_rescoring, read_answers, read_references
 
+    refuse_folder(args.out)
     refuse_overwriting(args.out, [args.manifest, args.answers])
     model = LstmLanguageModel.load(args.model)
     references, answers = read_references(args.manifest), read_answers(args.answers)

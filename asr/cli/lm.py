@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from asr.cli import language, tune
 from asr.cli.mixed import MixedParser
-from asr.cli.outputs import refuse_overwriting
+from asr.cli.outputs import refuse_folder, refuse_overwriting
 from asr.errors import EXIT_DONE, UsageError
 
 if TYPE_CHECKING:
@@ -88,10 +88,11 @@ def _train(args: argparse.Namespace) -> None:
         language.train(args)
         return
     from asr.cli.progress import progress_bar
-    from asr.lm.binding import bind, unwritable
+    from asr.lm.binding import bind, check_writable
     from asr.lm.files import is_arpa, save_ngram
     from asr.lm.training import train_ngram
 
+    refuse_folder(args.out)
     refuse_overwriting(args.out, filter(None, [args.text, args.vocab]))
     tokenizer = None
     if args.recognizer:
@@ -111,7 +112,7 @@ def _train(args: argparse.Namespace) -> None:
         print(f"asr lm train: {note}", file=sys.stderr)
     model = trained.model
     if tokenizer is not None:
-        if strange := unwritable(model, tokenizer):
+        if strange := check_writable(model, tokenizer, args.text):
             print(f"asr lm train: {strange}", file=sys.stderr)
         model = bind(model, tokenizer)
     save_ngram(args.out, model, arpa=args.arpa)
@@ -120,12 +121,12 @@ def _train(args: argparse.Namespace) -> None:
 
 
 def _perplexity(args: argparse.Namespace) -> None:
-    if language.is_lstm(args.model):
-        language.perplexity(args)
-        return
-    from asr.lm.files import load_ngram
+    from asr.lm.files import is_lstm, load_ngram
     from asr.lm.perplexity import perplexity
 
+    if is_lstm(args.model):
+        language.perplexity(args)
+        return
     found = perplexity(load_ngram(args.model), args.text)
     share = found.num_unknown / max(found.num_words, 1)
     print(f"perplexity with unknown words: {found.with_unknown:.4f}")
@@ -136,13 +137,13 @@ def _perplexity(args: argparse.Namespace) -> None:
 
 
 def _info(args: argparse.Namespace) -> None:
-    if language.is_lstm(args.model):
-        language.info(args)
-        return
     from asr.lm.binary import is_binary
     from asr.lm.binding import binding_of
-    from asr.lm.files import load_ngram
+    from asr.lm.files import is_lstm, load_ngram
 
+    if is_lstm(args.model):
+        language.info(args)
+        return
     model = load_ngram(args.model)
     print(f"file: {args.model}")
     print(f"form: {'ours' if is_binary(args.model) else 'ARPA'}, {os.path.getsize(args.model)} bytes")
@@ -175,6 +176,7 @@ def _prune(args: argparse.Namespace) -> None:
 
     if not 0 < args.threshold < math.inf:
         raise UsageError(f"--threshold {args.threshold:g}: must be above 0, for example 1e-8")
+    refuse_folder(args.out)
     refuse_overwriting(args.out, [args.model])
     model = load_ngram(args.model)
     pruned = prune(model, args.threshold)

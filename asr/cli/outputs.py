@@ -30,6 +30,12 @@ def refuse_overwriting_any(outs: Iterable[str | Path], inputs: Iterable[str | Pa
             raise UsageError(f"{flag} {out}: is one of the files to read ({same}); choose another name")
 
 
+def refuse_folder(out: str | Path, *, flag: str = "--out") -> None:
+    """Raise UsageError if `out` is a folder where a file is to be written: before the work, not after it."""
+    if os.path.isdir(out):
+        raise UsageError(f"{flag} {out}: is a folder; name the file to write")
+
+
 def _identity(path: str | Path) -> tuple[int, int]:
     found = os.stat(path)
     return found.st_dev, found.st_ino

@@ -73,28 +73,23 @@ def recognizer_of(args: argparse.Namespace, nbest: int | None = None) -> "Recogn
 def _reader_of(args: argparse.Namespace, tokenizer: "Tokenizer", nbest: int | None) -> "Reader":
     if args.grammar is not None:
         return _grammar_reader_of(args, tokenizer, nbest)
-    from asr.decoding.scorer import FusionConfig
     from asr.decoding.searching import SearchReader
-    from asr.lm.binding import binding_of, check_fits
+    from asr.lm.binding import check_fits
     from asr.lm.files import load_ngram
     from asr.text.lexicon import read_lexicon
 
-    config, weights = beam_config(args.beam), FusionConfig()
+    config = beam_config(args.beam)
     if nbest is not None and not 1 <= nbest <= config.beam:
         raise UsageError(f"--nbest {nbest}: give a number of texts from 1 to {config.beam}, the prefixes of --beam")
     model = load_ngram(args.lm) if args.lm else None
     if model is not None:
         check_fits(model, tokenizer, str(args.lm))
-        binding = binding_of(model)
-        if binding is not None and (tuned := binding.tuned) is not None:
-            weights = FusionConfig(weight=tuned.weight, bonus=tuned.bonus, unknown=tuned.unknown)
-            config = config.model_copy(update={"blank_penalty": tuned.blank_penalty})
-    hotwords = read_hotwords(args.hotwords) if args.hotwords else None
+    open_words = None if args.lexicon or tokenizer.lexicon else tokenizer
+    hotwords = read_hotwords(args.hotwords, open_words) if args.hotwords else None
     return SearchReader.of(
         tokenizer,
         config,
         model=model,
-        weights=weights,
         hotwords=hotwords,
         lexicon=read_lexicon(args.lexicon, tokenizer.normalizer) if args.lexicon else None,
         nbest=nbest or 0,
@@ -135,9 +130,10 @@ def _grammar_reader_of(args: argparse.Namespace, tokenizer: "Tokenizer", nbest: 
     return GrammarReader(read_grammar(args.grammar, tokenizer.normalizer), tokenizer, lexicon)
 
 
-def read_hotwords(path: Path) -> dict[str, float]:
+def read_hotwords(path: Path, tokenizer: "Tokenizer | None" = None) -> dict[str, float]:
     """Return phrase -> weight of a file with a phrase a line, then perhaps a tab and its weight.
 
+    Args: tokenizer: which must be able to spell them; None: where a lexicon decides.
     Raises: DataError naming the line.
     """
     try:
@@ -153,15 +149,30 @@ def read_hotwords(path: Path) -> dict[str, float]:
         raise DataError(f"{path}: not UTF-8 at byte {error.start + 1}; save it as UTF-8") from None
     found = {}
     for number, line in enumerate(lines, 1):
-        phrase, tab, weight = line.partition("\t")
-        if not phrase.strip():
-            continue
-        try:
-            found[phrase.strip()] = float(weight) if tab else HOTWORD_WEIGHT
-        except ValueError:
-            raise DataError(f"{path}:{number}: '{weight}' is no weight; write PHRASE, a tab, and a number") from None
-        if not abs(found[phrase.strip()]) <= 100:
-            raise DataError(f"{path}:{number}: a weight of {weight} is not from -100 to 100; 1 to 5 are usual")
+        if line.strip():
+            phrase, weight = _hotword(line, f"{path}:{number}", tokenizer)
+            found[phrase] = weight
     if not found:
         raise DataError(f"{path}: holds no hotwords; write a phrase a line")
     return found
+
+
+def _hotword(line: str, place: str, tokenizer: "Tokenizer | None") -> tuple[str, float]:
+    """Return the phrase and the weight of a line."""
+    from asr.decoding.scorer import spelled_hotword
+
+    phrase, _, number = (part.strip() for part in line.partition("\t"))
+    if not phrase:
+        raise DataError(f"{place}: a weight without a phrase; write PHRASE, a tab, and a number")
+    try:
+        weight = float(number) if "\t" in line else HOTWORD_WEIGHT
+    except ValueError:
+        raise DataError(f"{place}: '{number}' is no weight; write PHRASE, a tab, and a number") from None
+    if not abs(weight) <= 100:
+        raise DataError(f"{place}: a weight of {number} is not from -100 to 100; 1 to 5 are usual")
+    if tokenizer is not None:
+        try:
+            spelled_hotword(tokenizer, phrase)
+        except DataError as error:
+            raise DataError(f"{place}: {error}") from None
+    return phrase, weight

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asr.cli.outputs import refuse_overwriting
+from asr.cli.outputs import refuse_folder, refuse_overwriting
 from asr.errors import DataError, InputError, UsageError
 
 if TYPE_CHECKING:
@@ -39,16 +39,19 @@ def run(args: argparse.Namespace) -> None:
     from asr.lm.binding import TunedWeights, bind, check_fits
     from asr.lm.files import is_arpa, load_ngram, save_ngram
     from asr.model import AcousticModel
-    from asr.plots.curve import require_matplotlib
     from asr.plots.landscape import draw_landscape
+    from asr.plots.picture import picture_format, require_matplotlib
     from asr.recognizer import resolve_model
     from asr.tuning.fusion import tune_fusion
 
     if is_arpa(args.out):
         raise UsageError(f"--out {args.out}: ARPA cannot keep weights; give another name, such as {args.out.stem}.lm")
+    refuse_folder(args.out)
     refuse_overwriting(args.out, [args.lm, args.manifest])
     if args.plot:
-        refuse_overwriting(args.plot, [args.lm, args.manifest, args.out])
+        picture_format(args.plot)
+        refuse_folder(args.plot, flag="--plot")
+        refuse_overwriting(args.plot, [args.lm, args.manifest, args.out], flag="--plot")
         require_matplotlib()
     config = beam_config(args.beam)
     utterances = read_manifest(args.manifest)
@@ -59,6 +62,8 @@ def run(args: argparse.Namespace) -> None:
         raise DataError(f"{args.manifest}: {len(utterances) - len(texts)} utterances have no text; give them one")
     language, model = load_ngram(args.lm), AcousticModel.load(resolve_model(args.model))
     check_fits(language, model.tokenizer, str(args.lm))
+    if not any(map(model.tokenizer.normalizer, texts)):
+        raise DataError(f"{args.manifest}: its texts hold no words; write what is said")
     log_probs = _heard(model, utterances, args)
     with progress_bar("tune", unit="settings") as progress:
         tuned = tune_fusion(
@@ -78,6 +83,11 @@ def run(args: argparse.Namespace) -> None:
         raise DataError(
             f"{args.manifest}: the best setting makes {best.errors} errors, the best path {tuned.greedy_errors};"
             " nothing is written: this language model does not help here"
+        )
+    if best.errors >= tuned.words:
+        raise DataError(
+            f"{args.manifest}: the best setting makes {best.errors} errors in {tuned.words} words, as many as silence;"
+            " nothing is written: are these the texts of this speech, and spelled as the model spells?"
         )
     weights = TunedWeights(
         weight=best.weight,

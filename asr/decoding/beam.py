@@ -134,12 +134,16 @@ class BeamSearch:
 def checked_probs(log_probs: NDArray[np.float32], num_tokens: int) -> NDArray[np.float64]:
     """Return the probabilities (E, V).
 
-    Raises: DataError unless the rows of (E, V) are log-probabilities; UsageError for another V.
+    Raises: DataError unless the rows of (E, V) are log-probabilities; UsageError for another V, or no array of floats.
     """
+    if not isinstance(log_probs, np.ndarray) or log_probs.dtype.kind != "f":
+        kind = getattr(log_probs, "dtype", type(log_probs).__name__)
+        raise UsageError(f"log_probs of {kind}: expected a NumPy array of floats; of a tensor .detach().cpu().numpy()")
     if log_probs.ndim != 2 or log_probs.shape[1] != num_tokens:
         raise UsageError(f"log_probs {log_probs.shape}: expected (E, {num_tokens}), one column a token")
-    probs = np.exp(log_probs, dtype=np.float64)
-    sums = probs.sum(1)
+    with np.errstate(over="ignore", invalid="ignore"):  # infinite sums are refused
+        probs = np.exp(log_probs, dtype=np.float64)
+        sums = probs.sum(1)
     if len(sums):
         refuse_sum(float(sums[np.abs(sums - 1).argmax()]))  # of NaN the first is the greatest
     return probs

@@ -7,7 +7,8 @@ Where it is closed, a prefix that no word starts with is impossible.  Of words t
 that the language model finds best at that place.
 
 Hotwords gain their weight for each character as they are spelled, and lose all of it again if the phrase is not
-completed at the end of a word.
+completed at the end of a word.  Those that are avoided lose theirs when they are complete, so that what only begins
+like them is not dropped.
 """
 
 from collections.abc import Sequence
@@ -78,6 +79,7 @@ class Fusion(NamedTuple):
         token_words: (V,) the model's id of each token, where tokens are its units.
         weight: of a log10 of the model, in natural logs; bonus: of a word; unknown: of one outside the vocabulary.
         start: the model's state before the first word.
+        hotword_costs: (phrases,) what each loses where it is complete; 0 for those that gain.
         hotword_lifts: (V,) by how much hotwords may raise a prefix with each token, natural log.
     """
 
@@ -94,6 +96,7 @@ class Fusion(NamedTuple):
     unknown: float
     start: int
     hotwords: Trie
+    hotword_costs: NDArray[np.float64]
     hotword_lifts: NDArray[np.float64]
 
 
@@ -131,8 +134,9 @@ def plain(num_tokens: int) -> Fusion:
     for array in arcs:
         array.setflags(write=False)  # as those of a model are: the search is compiled once for both
     words, none = np.zeros(num_tokens, np.int32), np.zeros(0, np.int32)
-    no_lifts = np.zeros(num_tokens)
-    return Fusion(spelling, NO_MODEL, no_trie(), False, none, none, arcs, words, 0.0, 0.0, 0.0, 0, no_trie(), no_lifts)
+    no_costs, no_lifts = np.zeros(0), np.zeros(num_tokens)
+    scales = (0.0, 0.0, 0.0, 0)
+    return Fusion(spelling, NO_MODEL, no_trie(), False, none, none, arcs, words, *scales, no_trie(), no_costs, no_lifts)
 
 
 @inner
@@ -180,7 +184,10 @@ def _end_word(fusion: Any, states: Any, added: Any) -> int:
         word = _say(fusion, states, added, fusion.word_ids[word] if word >= 0 else UNKNOWN, word)
     node = states[HOTWORD]
     if node != DEAD:
-        if fusion.hotwords.ends[node] >= 0:
+        phrase = fusion.hotwords.ends[node]
+        if phrase >= 0 and fusion.hotword_costs[phrase] < 0.0:
+            added[CERTAIN] += fusion.hotword_costs[phrase]
+        elif phrase >= 0:
             added[PENDING] = 0.0
         node = _child(fusion.hotwords, node, SPACE)
     if node == DEAD:

@@ -1,6 +1,7 @@
 """A language model and hotwords, spelled in a recogniser's tokens: what the search adds."""
 
 from collections.abc import Mapping
+from math import isfinite
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,9 +21,9 @@ from asr.decoding.fusion import (
 )
 from asr.decoding.lexicon import Vocabulary, characters_of, is_byte, variants, vocabulary_of
 from asr.decoding.trie import NOBODY, build_trie
-from asr.errors import DataError
+from asr.errors import DataError, UsageError
 from asr.lm.words import MARKS, UNKNOWN
-from asr.text.tokenizer import SPACE
+from asr.text.tokenizer import SPACE, named_characters
 
 if TYPE_CHECKING:
     from asr.lm.ngram import NgramModel
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 
 _MOST_VARIANTS = 64  # of a hotword, in the spellings of its words
+# of a hotword, all its characters together, in natural logs: what is said instead must stay within the range of floats
+_MOST_GAIN = 300.0
 
 
 class FusionConfig(Config):
@@ -64,9 +67,11 @@ def fuse(
 
     Args:
         model: over words, or over tokens where its vocabulary holds the tokenizer's symbols.
-        hotwords: phrase -> weight, in natural logs for each of its characters but spaces; below 0 it is avoided.
+        hotwords: phrase -> weight, in natural logs for each of its characters but spaces; below 0 it is avoided.  A
+            phrase counts 300 at most.
         vocabulary: the only words that may be said; of phones by default those of the tokens' own lexicon.
-    Raises: DataError for a model that shares no word with what the tokens can spell, or such a hotword.
+    Raises: DataError for a model that shares no word with what the tokens can spell, or such a hotword; UsageError for
+        a weight that is no number.
     """
     config = config or FusionConfig()
     if vocabulary is None and tokenizer.lexicon is not None:
@@ -75,7 +80,12 @@ def fuse(
     spelling = spelling_of(tokenizer)
     # a token gains the weight of each of its characters at most
     lifts = max([0.0, *phrases.values()]) * np.diff(spelling.firsts).astype(np.float64)
-    fusion = plain(tokenizer.size)._replace(spelling=spelling, hotwords=_hotword_trie(phrases), hotword_lifts=lifts)
+    fusion = plain(tokenizer.size)._replace(
+        spelling=spelling,
+        hotwords=_hotword_trie(phrases),
+        hotword_costs=np.array([min(0.0, weight) * _letters(phrase) for phrase, weight in phrases.items()], np.float64),
+        hotword_lifts=lifts,
+    )
     if vocabulary is not None:
         fusion = _closed(fusion, vocabulary, model)
     if model is None:
@@ -148,23 +158,48 @@ def _phrases(tokenizer: "Tokenizer", hotwords: Mapping[str, float], vocabulary: 
     spellings = None if vocabulary is None else vocabulary.by_word()
     found = {}
     for phrase, weight in hotwords.items():
-        text = " ".join(tokenizer.normalizer(phrase).split())
-        if not text:
-            raise DataError(f"hotword '{phrase}' is empty once normalised; give a word")
-        if spellings is not None:
-            if missing := [word for word in text.split() if word not in spellings]:
-                raise DataError(f"hotword '{phrase}' holds '{missing[0]}', which the lexicon lacks; add it there")
-            found.update(dict.fromkeys(variants(text, spellings, _MOST_VARIANTS), float(weight)))
-            continue
-        if strange := tokenizer.unknown(phrase):
-            raise DataError(f"hotword '{phrase}' holds {', '.join(map(repr, strange))}, which the model cannot write")
-        found[text] = float(weight)
+        if not isfinite(weight):
+            raise UsageError(f"hotword '{phrase}' has the weight {weight}; give a number, 1 to 5 are usual")
+        for text in _spelled(tokenizer, phrase, spellings):
+            most = _MOST_GAIN / _letters(text)
+            found[text] = min(max(float(weight), -most), most)
     return found
 
 
+def _spelled(tokenizer: "Tokenizer", phrase: str, spellings: dict[str, list[str]] | None) -> list[str]:
+    """Return what a phrase is spelled like; `spellings` of the words of a vocabulary."""
+    if spellings is None:
+        return [spelled_hotword(tokenizer, phrase)]
+    text = _normalized(tokenizer, phrase)
+    if missing := [word for word in text.split() if word not in spellings]:
+        raise DataError(f"hotword '{phrase}' holds '{missing[0]}', which the lexicon lacks; add it there")
+    return list(variants(text, spellings, _MOST_VARIANTS))
+
+
+def spelled_hotword(tokenizer: "Tokenizer", phrase: str) -> str:
+    """Return a phrase as the model's texts spell it.  Raises: DataError if it is empty, or cannot be spelled."""
+    text = _normalized(tokenizer, phrase)
+    if strange := tokenizer.unknown(phrase):
+        cannot = f"holds {named_characters(strange)}, which the model cannot write"
+        raise DataError(f"hotword '{phrase}' {cannot}; spell it in letters of the model, see asr info")
+    return text
+
+
+def _normalized(tokenizer: "Tokenizer", phrase: str) -> str:
+    text = " ".join(tokenizer.normalizer(phrase).split())
+    if not text:
+        raise DataError(f"hotword '{phrase}' is empty once normalised; give a word")
+    return text
+
+
 def _hotword_trie(phrases: Mapping[str, float]) -> Trie:
-    """Return the trie of phrases; getting to a character is worth the greatest weight of those that hold it."""
-    trie = build_trie(list(phrases), np.array(list(phrases.values())))
+    """Return the trie of phrases; getting to a character is worth the greatest weight of those that hold it, or 0."""
+    trie = build_trie(list(phrases), np.maximum(0.0, np.array(list(phrases.values()))))
     values = trie.values.copy()
     values[trie.nexts[trie.characters == 0]] = 0.0  # spaces; a node's number is the place of its arc + 1
     return trie._replace(values=values)
+
+
+def _letters(phrase: str) -> int:
+    """Return how many characters of a phrase count: all but spaces."""
+    return len(phrase.replace(" ", ""))

@@ -14,6 +14,7 @@ from asr.decoding.greedy import Reading, check_shapes
 from asr.decoding.lexicon import vocabulary_of
 from asr.decoding.scorer import FusionConfig, fuse
 from asr.errors import UsageError
+from asr.lm.binding import tuned_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -86,10 +87,16 @@ class SearchReader(LogProbsReader):
     ) -> "SearchReader":
         """Return the reader of a recogniser's log-probs.
 
-        Args: lexicon: the only words that may be said; of phones by default those of the tokens' own lexicon.
+        Args:
+            weights: without them those that `asr lm tune` kept in the model, with the blank penalty found there.
+            lexicon: the only words that may be said; of phones by default those of the tokens' own lexicon.
             nbest, rescorer: as of the constructor.  Others: as of `fuse`.
         Raises: DataError as `fuse` and `vocabulary_of`.
         """
+        tuned = tuned_of(model) if model is not None and weights is None else None
+        if tuned is not None:
+            weights = FusionConfig(weight=tuned.weight, bonus=tuned.bonus, unknown=tuned.unknown)
+            config = (config or BeamConfig()).model_copy(update={"blank_penalty": tuned.blank_penalty})
         vocabulary = vocabulary_of(tokenizer, lexicon) if lexicon or tokenizer.lexicon else None
         fusion = fuse(tokenizer, model, weights, hotwords=hotwords, vocabulary=vocabulary)
         return cls(config, fusion, vocabulary.words if vocabulary else None, nbest=nbest, rescorer=rescorer)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from asr.text.tokenizer import Tokenizer
 
 MAX_UNWRITABLE = 0.1  # of the words of a text: names with foreign letters are fewer, another spelling is far more
+MOST = 0.5  # of a text that a model is trained on for a recogniser: of another spelling it is nearly all
 _SHOWN = 12
 
 
@@ -56,6 +57,12 @@ def binding_of(model: "NgramModel") -> Binding | None:
         raise DataError(f"{error}; get the file again or make it anew") from None
 
 
+def tuned_of(model: "NgramModel") -> TunedWeights | None:
+    """Return the weights that were tuned for the model, None if none were.  Raises: as `binding_of`."""
+    binding = binding_of(model)
+    return None if binding is None else binding.tuned
+
+
 def bind(model: "NgramModel", tokenizer: "Tokenizer", tuned: TunedWeights | None = None) -> "NgramModel":
     """Return the model, bound to recognisers with this tokenizer's alphabet and normaliser."""
     binding = Binding(alphabet=tokenizer.alphabet, normalizer=tokenizer.normalizer.config, tuned=tuned)
@@ -80,8 +87,7 @@ def check_fits(model: "NgramModel", tokenizer: "Tokenizer", name: str) -> None:
     if binding is None:
         share, symbols = _unwritable(model, tokenizer)
         if share > MAX_UNWRITABLE:
-            shown = f"{100 * share:.0f} % of its words hold what the model cannot write: {_listed(symbols)}"
-            raise DataError(f"{name}: {shown}; {_CURE}")
+            raise DataError(f"{name}: {_told(share, symbols)}; {_CURE}")
         return
     if differing := _differing(binding.alphabet, tokenizer.alphabet):
         raise DataError(f"{name}: made for another alphabet: {differing}; {_CURE}")
@@ -111,14 +117,20 @@ def _listed(symbols: list[str]) -> str:
     return ", ".join(f"'{symbol}'" for symbol in symbols[:_SHOWN]) + more
 
 
-def unwritable(model: "NgramModel", tokenizer: "Tokenizer") -> str:
-    """Return how many of the model's words can never be recognised, and for which characters; "" if none."""
+def check_writable(model: "NgramModel", tokenizer: "Tokenizer", text: str) -> str:
+    """Return how many of the model's words can never be recognised, and for which characters; "" if none.
+
+    Args: text: the name of what the model was trained on.
+    Raises: DataError if they make up most of it: the text is of another language or spelling.
+    """
     share, symbols = _unwritable(model, tokenizer)
-    if not symbols:
-        return ""
-    return (
-        f"{100 * share:.2g} % of the words hold what the model cannot write: {_listed(symbols)}; they are never found"
-    )
+    if share > MOST:
+        raise DataError(f"{text}: {_told(share, symbols)}; write the text as the recogniser's texts are written")
+    return f"{_told(share, symbols)}; they are never found" if symbols else ""
+
+
+def _told(share: float, symbols: list[str]) -> str:
+    return f"{100 * share:.3g} % of the words hold what the model cannot write: {_listed(symbols)}"
 
 
 def _unwritable(model: "NgramModel", tokenizer: "Tokenizer") -> tuple[float, list[str]]:

@@ -4,6 +4,7 @@ import ctypes
 import sys
 from pathlib import Path
 
+from asr.errors import DataError
 from asr.lm.arpa import read_arpa
 from asr.lm.arpa_writing import write_arpa
 from asr.lm.binary import is_binary, read_binary, write_binary
@@ -16,6 +17,11 @@ def load_ngram(path: str | Path) -> NgramModel:
     """Return the model of a file of ours, or of an ARPA file, plain or gzip.  Raises: DataError if it is neither."""
     if is_binary(path):
         return read_binary(path)
+    if is_lstm(path):
+        raise DataError(
+            f"{path}: no n-gram model but a file of tensors; an LSTM language model goes with --rescore, a recogniser"
+            " with --model"
+        )
     model = read_arpa(path)
     _give_memory_back()
     return model
@@ -27,6 +33,15 @@ def _give_memory_back() -> None:
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have none
         if trim is not None:
             trim(0)
+
+
+def is_lstm(path: str | Path) -> bool:
+    """Return whether a file is of the form in which LSTM language models are kept.  Raises: DataError if unreadable."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(9)[8:] == b"{"  # eight bytes of length, then JSON
+    except OSError as error:
+        raise DataError(f"{path}: cannot read the language model: {error.strerror}; check the path") from None
 
 
 def is_arpa(path: str | Path) -> bool:

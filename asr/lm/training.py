@@ -66,6 +66,8 @@ def train_ngram(
     if allowed is not None:
         notes += _vocabulary_notes(allowed, num_of_text)
     symbols = tuple(word for word, keep in zip(table.symbols(), estimate.kept, strict=True) if keep)
+    if len(symbols) == len(MARKS):
+        raise DataError(f"{named(text)}: the cut-offs {_spaced(cutoffs)} leave no word; lower the first")
     model = automaton(symbols, estimate.table, estimate.suffixes)
     return Trained(model, num_sentences, len(ids) - 2 * num_sentences, notes)
 

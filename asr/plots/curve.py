@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from asr.errors import MachineError, writing
+from asr.plots.picture import require_matplotlib, save_picture
 
 _COLOURS = ("#1b6ca8", "#b8552b", "#5a8a3a")
 
@@ -17,20 +17,10 @@ class CurveLine:
     foreseen: tuple[float, float, float, float] | None = None
 
 
-def require_matplotlib() -> None:
-    """Return if pictures can be drawn here.  Raises: MachineError with the cure."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise MachineError(
-            "the package matplotlib is missing, which draws pictures; pip install 'asr[plots]'"
-        ) from None
-
-
 def draw_curve(lines: Mapping[str, CurveLine], path: Path, *, title: str) -> None:
     """Write the picture of word error rates over minutes of training speech; the suffix of `path` says which format.
 
-    Raises: MachineError if matplotlib is missing or the file cannot be written.
+    Raises: MachineError if matplotlib is missing or the file cannot be written; UsageError as `picture_format`.
     """
     require_matplotlib()
     from matplotlib.figure import Figure
@@ -56,5 +46,4 @@ def draw_curve(lines: Mapping[str, CurveLine], path: Path, *, title: str) -> Non
     axes.set_title(title)
     axes.grid(visible=True, alpha=0.25)
     axes.legend(frameon=False)
-    with writing(path):
-        figure.savefig(path, dpi=150)
+    save_picture(figure, path)

@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from asr.errors import writing
-from asr.plots.curve import require_matplotlib
+from asr.plots.picture import require_matplotlib, save_picture
 
 _NEAR = 0.2
 
@@ -14,7 +13,7 @@ def draw_landscape(
 ) -> None:
     """Write the picture of error rates, in percent, over (weight, bonus); the best is ringed.
 
-    Raises: MachineError if matplotlib is missing or the file cannot be written.
+    Raises: MachineError if matplotlib is missing or the file cannot be written; UsageError as `picture_format`.
     """
     require_matplotlib()
     from matplotlib.figure import Figure
@@ -24,11 +23,10 @@ def draw_landscape(
     weights, bonuses = zip(*rates, strict=True)
     dots = axes.scatter(weights, bonuses, c=list(rates.values()), s=90, cmap="viridis_r", edgecolors="none")
     for (weight, bonus), rate in rates.items():
-        if min(abs(weight - w) + abs(bonus - b) for w, b in rates if (w, b) != (weight, bonus)) < _NEAR:
+        if any(0 < abs(weight - w) + abs(bonus - b) < _NEAR for w, b in rates):
             continue  # the numbers of close neighbours would run into each other
         axes.annotate(f"{rate:.1f}", (weight, bonus), xytext=(0, -16), textcoords="offset points", ha="center", size=7)
     axes.scatter(*best, s=180, facecolors="none", edgecolors="#b8552b", linewidths=2)
     axes.set(xlabel="weight of the language model", ylabel="bonus of a word", title=title)
     figure.colorbar(dots, ax=axes, label="%")
-    with writing(path):
-        figure.savefig(path, dpi=150)
+    save_picture(figure, path)

@@ -3,21 +3,10 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from asr.errors import UsageError, writing
-from asr.plots.curve import require_matplotlib
-from asr.store import replacing
+from asr.plots.picture import picture_format, require_matplotlib, save_picture
 
-FORMATS = ("png", "svg", "pdf")
 _COLOURS = ("#b8552b", "#1b6ca8", "#5a8a3a")
 _MARKERS = ("s", "o", "^")
-
-
-def picture_format(path: Path) -> str:
-    """Return which of FORMATS the name of a picture asks for.  Raises: UsageError if none."""
-    suffix = path.suffix.removeprefix(".").lower()
-    if suffix not in FORMATS:
-        raise UsageError(f"{path}: cannot draw a picture of that name; end it in .{', .'.join(FORMATS)}")
-    return suffix
 
 
 def draw_reliability(
@@ -29,7 +18,7 @@ def draw_reliability(
     Raises: MachineError if matplotlib is missing or the file cannot be written; UsageError as `picture_format`.
     Source: Guo et al. 2017, figure 1.
     """
-    form = picture_format(path)
+    picture_format(path)
     require_matplotlib()
     from matplotlib.figure import Figure
 
@@ -52,8 +41,7 @@ def draw_reliability(
         each.grid(visible=True, alpha=0.25)
     # outside, as curves may lie in any corner
     figure.legend(*axes.get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=2)
-    with writing(path), replacing(path) as temporary:
-        figure.savefig(temporary, dpi=150, format=form)
+    save_picture(figure, path)
 
 
 def _interval(share: float, count: int) -> tuple[float, float]:

@@ -138,6 +138,11 @@ def align(reference: list[str], hypothesis: list[str]) -> Alignment:
     return tuple((words[left], words[right]) for left, right in numbers)
 
 
+def word_errors(reference: list[str], hypothesis: list[str]) -> int:
+    """Return the fewest edits between two texts, word by word."""
+    return _count(align(reference, hypothesis)).errors
+
+
 def character_errors(reference: str, hypothesis: str) -> ErrorCounts:
     """Return the edits between two texts, code point by code point; memory grows with the length only."""
     edits = kaldialign.edit_distance(reference, hypothesis)

@@ -16,7 +16,7 @@ from asr.decoding.beam import BeamConfig, BeamSearch
 from asr.decoding.fusion import LN_10, Fusion
 from asr.decoding.scorer import FusionConfig, fuse
 from asr.errors import DataError
-from asr.scoring.error_rate import align, character_errors
+from asr.scoring.error_rate import character_errors, word_errors
 
 if TYPE_CHECKING:
     from asr.decoding.searching import LogProbs
@@ -142,7 +142,7 @@ class _Trial:
         total = 0
         for log_probs, reference in self._pairs:
             ids = [token for token, _ in itertools.groupby(log_probs.argmax(1).tolist()) if token]
-            total += _edits(reference, self._tokenizer.decode(ids))
+            total += word_errors(reference, self._tokenizer.decode(ids).split())
         return total
 
     def _errors(self, config: BeamConfig, fusion: Fusion, pair: "tuple[LogProbs, list[str]]") -> tuple[int, int]:
@@ -151,8 +151,4 @@ class _Trial:
         search = BeamSearch(log_probs.shape[1], config, fusion)
         search.accept(log_probs)
         text = self._tokenizer.decode(search.finish()[0].token_ids)
-        return _edits(reference, text), character_errors(" ".join(reference), text).errors
-
-
-def _edits(reference: list[str], text: str) -> int:
-    return sum(left != right for left, right in align(reference, text.split()))
+        return word_errors(reference, text.split()), character_errors(" ".join(reference), text).errors

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from asr.decoding.rescoring import RescoringConfig, TextScorer
 from asr.errors import DataError
-from asr.scoring.error_rate import align
+from asr.scoring.error_rate import word_errors
 from asr.scoring.texts import Text, read_texts
 from asr.units import is_number
 
@@ -110,7 +110,7 @@ class _Measured:
     @staticmethod
     def of(answers: Answers, reference: list[str], scorer: TextScorer) -> "_Measured":
         texts = [text for text, _ in answers]
-        errors = [sum(left != right for left, right in align(reference, text.split())) for text in texts]
+        errors = [word_errors(reference, text.split()) for text in texts]
         return _Measured(
             np.array([score for _, score in answers]),
             np.array(scorer(texts)),

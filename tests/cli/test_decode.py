@@ -83,6 +83,13 @@ def test_an_empty_manifest_is_refused(model: Path, tmp_path: Path, capsys: pytes
     assert "holds no utterances" in capsys.readouterr().err
 
 
+def test_a_folder_is_refused_before_the_work(
+    model: Path, manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert decode(model, manifest, tmp_path) == 2
+    assert capsys.readouterr().err == f"asr decode: --out {tmp_path}: is a folder; name the file to write\n"
+
+
 def test_the_files_that_are_read_are_not_overwritten(
     model: Path, manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

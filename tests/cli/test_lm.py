@@ -93,6 +93,28 @@ def test_pruning_makes_a_smaller_model(text: Path, capsys: pytest.CaptureFixture
     assert gzip.decompress(small.read_bytes()).startswith(b"\\data\\")
 
 
+def test_a_model_for_a_recogniser_is_spelled_as_that_one_spells(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = write_text(tmp_path / "text", [["SEVEN", "Eight"], ["seven", "nine"], ["naïve", "nine"]])
+    (tmp_path / "words").write_text("SEVEN nine eight naïve")
+    out = tmp_path / "lm"
+    for options in ([], ["--vocab", str(tmp_path / "words")]):
+        assert main(["lm", "train", str(text), "--model", "an4", "--out", str(out), *options]) == EXIT_DONE
+        said = capsys.readouterr().err
+        assert "asr lm train: " in said
+        assert "% of the words hold what the model cannot write: 'ï'; they are never found" in said
+        assert set(load_ngram(out).symbols[3:]) == {"seven", "eight", "nine", "naïve"}
+    assert main(["lm", "info", str(out)]) == EXIT_DONE
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[-2:] == [
+        "bound to: models that write 'abcdefghijklmnopqrstuvwxyz', case lower",
+        "weights: not tuned, see asr lm tune",
+    ]
+    assert main(["lm", "prune", str(out), "--threshold", "1", "--out", str(tmp_path / "small")]) == EXIT_DONE
+    assert load_ngram(tmp_path / "small").binding == load_ngram(out).binding, "pruning keeps it"
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -112,7 +134,17 @@ def test_pruning_makes_a_smaller_model(text: Path, capsys: pytest.CaptureFixture
         (["info", "DIR/none"], EXIT_DATA, "cannot read"),
         (["perplexity", "LM", "DIR/empty"], EXIT_DATA, "no line"),
         (["perplexity", "DIR/empty", "TEXT"], EXIT_DATA, "the file ends"),
-        (["tune"], EXIT_USAGE, "invalid choice"),
+        (["train", "TEXT", "--out", "DIR"], EXIT_USAGE, "is a folder; name the file to write"),
+        (["train", "TEXT", "--out", "OUT", "--prune", "9999"], EXIT_DATA, "the cut-offs 9999 leave no word"),
+        (
+            ["train", "DIR/foreign", "--out", "OUT", "--model", "an4"],
+            EXIT_DATA,
+            "foreign: 100 % of the words hold what",
+        ),
+        (["train", "TEXT", "--out", "OUT.arpa", "--model", "an4"], EXIT_USAGE, "ARPA cannot say which model it is for"),
+        (["train", "TEXT", "--out", "OUT", "--model", "LM"], EXIT_DATA, "not a model file"),
+        (["prune", "LM", "--threshold", "1e-3", "--out", "DIR"], EXIT_USAGE, "is a folder; name the file to write"),
+        (["tokens"], EXIT_USAGE, "invalid choice"),
         ([], EXIT_USAGE, "COMMAND"),
     ],
 )
@@ -121,10 +153,12 @@ def test_what_is_wrong_ends_in_one_line(
 ) -> None:
     lm = text.parent / "lm"
     (text.parent / "empty").write_text("")
+    (text.parent / "foreign").write_text("мир привет\n")
     assert main(["lm", "train", str(text), "--out", str(lm)]) == EXIT_DONE
     before = {path: path.read_bytes() for path in text.parent.iterdir()}
     capsys.readouterr()
     places = {"TEXT": str(text), "LM": str(lm), "OUT": str(text.parent / "out"), "DIR": str(text.parent)}
+    places["OUT.arpa"] = f"{places['OUT']}.arpa"
     filled = [places.get(word, word) for word in arguments]
     filled = [word.replace("DIR/", f"{text.parent}/").replace("TEXT/", f"{text}/") for word in filled]
     assert main(["lm", *filled]) == code

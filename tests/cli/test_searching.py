@@ -22,6 +22,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "text").write_text("gbd igb\ndig gbd igb\nbad dig\n" * 4)
     (folder / "hotwords").write_text("gbd\t4\n\nigb\n")
     (folder / "words").write_text("gbd\nigb\na\nzzz\n")
+    (folder / "strange").write_text("gbd\nwort\n")
     assert main(["lm", "train", str(folder / "text"), "--order", "2", "--out", str(folder / "lm")]) == 0
     return folder
 
@@ -137,13 +138,25 @@ def test_a_list_that_the_search_cannot_fill_is_refused(
         (["--lexicon", "none.dic"], 3, "none.dic: cannot read the lexicon: No such file or directory; check --lexicon"),
         (["--grammar", "none"], 3, "none: cannot read the grammar: No such file or directory; check --grammar"),
         (["--grammar", "none", "--beam", "5"], 2, "--beam 5 is no use with --grammar"),
+        (
+            ["--lm", "model.safetensors"],
+            3,
+            "model.safetensors: no n-gram model but a file of tensors; an LSTM language",
+        ),
+        (["--hotwords", "strange"], 3, "strange:2: hotword 'wort' holds 'w' (U+0077), 'o' (U+006F), 'r' (U+0072), 't'"),
         (["--hotwords", "none"], 3, "none: cannot read the hotwords: No such file or directory; check --hotwords"),
     ],
 )
 def test_what_cannot_be_is_one_line(
-    folder: Path, capsys: pytest.CaptureFixture[str], options: list[str], code: int, message: str
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    code: int,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    arguments = ["transcribe", str(folder / "a.wav"), "--model", str(folder / "model.safetensors")]
+    monkeypatch.chdir(folder)
+    arguments = ["transcribe", "a.wav", "--model", "model.safetensors"]
     assert main([*arguments, *options]) == code
     error = capsys.readouterr().err
     assert message in error
@@ -156,6 +169,8 @@ def test_what_cannot_be_is_one_line(
         (b"abc\tmuch\n", ":1: 'much' is no weight; write PHRASE, a tab, and a number"),
         (b"abc\nbad\tnan\n", ":2: a weight of nan is not from -100 to 100"),
         (b"\n \n", "holds no hotwords; write a phrase a line"),
+        (b"abc\n\t3\n", ":2: a weight without a phrase; write PHRASE, a tab, and a number"),
+        (b"abc\t\n", ":1: '' is no weight; write PHRASE, a tab, and a number"),
         (b"ab\xff", "not UTF-8 at byte 3; save it as UTF-8"),
     ],
 )

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from asr.decoding.beam import BeamConfig, BeamSearch
@@ -101,6 +102,10 @@ def test_nothing_heard_is_the_empty_answer() -> None:
     [
         (np.zeros((3, 70), np.float32), DataError, "rows sum to 70.0: logits passed, or log taken twice?"),
         (np.full((3, 70), np.nan, np.float32), DataError, "log_probs hold NaN"),
+        (np.full((3, 70), 1000, np.float32), DataError, "rows sum to inf: logits passed"),
+        (np.zeros((3, 70), np.int64), UsageError, "log_probs of int64: expected a NumPy array of floats"),
+        ([[0.0] * 70], UsageError, "log_probs of list: expected a NumPy array of floats"),
+        (torch.zeros(3, 70), UsageError, r"log_probs of torch.float32: expected .* a tensor .detach\(\).cpu"),
         (np.full((3, 4), np.log(0.25), np.float32), UsageError, r"log_probs \(3, 4\): expected \(E, 70\)"),
     ],
 )
@@ -151,14 +156,40 @@ def test_what_a_hotword_gains_is_its_weight_for_each_letter(tokenizer: Tokenizer
         ({"ab cd j": 1.0}, 0),
         ({"abeg": 1.0}, 0),
         ({"ab": 1.0, "ab cd j": 1.0}, 2),
+        ({"ab cd": -1.0}, -4),
+        ({"ab cd j": -1.0, "abeg": -50.0}, 0),  # only begun
+        ({"ab": -1.0, "ab cd": 1.0}, 2),
+        ({"ab": -1.0, "ab cd j": 1.0}, -2),
     ):
         found = search(log_probs, None, fuse(tokenizer, hotwords=phrases)).finish()[0]
         assert found.token_ids == plain.token_ids
         assert found.score - plain.score == pytest.approx(gain, abs=1e-3), phrases
 
 
+@pytest.mark.parametrize("weight", [30.0, 100.0, -100.0])
+def test_a_phrase_that_is_not_said_leaves_what_is_said(tokenizer: Tokenizer, weight: float) -> None:
+    """At 100 a letter all else fell below the smallest float while the phrase was spelled."""
+    log_probs = spoken(tokenizer, "abba cab bead")
+    assert heard(tokenizer, log_probs, {"abba cab feed chief ahead beige jade": weight}) == "abba cab bead"
+
+
+def test_a_phrase_counts_300_at_most(tokenizer: Tokenizer) -> None:
+    assert fuse(tokenizer, hotwords={"ab cd": 1e9}).hotwords.values.max() == 75
+    assert fuse(tokenizer, hotwords={"ab cd": -1e9}).hotword_costs.tolist() == [-300]
+
+
+@pytest.mark.parametrize("weight", [float("nan"), float("inf")])
+def test_a_weight_that_is_no_number_is_refused(tokenizer: Tokenizer, weight: float) -> None:
+    with pytest.raises(UsageError, match="hotword 'cab' has the weight"):
+        fuse(tokenizer, hotwords={"cab": weight})
+
+
 @pytest.mark.parametrize(
-    ("phrase", "message"), [("caf\u00e9", "hotword 'café' holds 'f', 'é'"), ("  ", "is empty once normalised")]
+    ("phrase", "message"),
+    [
+        ("caf\u00e9", r"hotword 'café' holds 'f' \(U\+0066\), 'é' \(U\+00E9\), which"),
+        ("  ", "is empty once normalised"),
+    ],
 )
 def test_a_hotword_that_cannot_be_written_is_refused(tokenizer: Tokenizer, phrase: str, message: str) -> None:
     tokens = Tokenizer.from_state({"kind": "char", "normalizer": {}, "symbols": ["<blank>", *"▁abcde"]})
