@@ -282,7 +282,7 @@ class Recognizer:
         from asr.decoding.given_text import GivenTextReader
 
         tokenizer = self.model.tokenizer
-        if strange := tokenizer.unknown(text):
+        if tokenizer.lexicon is None and (strange := tokenizer.unknown(text)):
             raise DataError(
                 f"the text holds {named_characters(strange)}, which the model cannot write; spell it as the model's"
                 " texts are spelled (asr info lists the tokens)"

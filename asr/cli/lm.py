@@ -160,7 +160,8 @@ def _bound_to(binding: "Binding | None") -> Iterator[str]:
     if binding is None:
         yield "bound to: nothing"
         return
-    yield f"bound to: models that write '{binding.alphabet}', case {binding.normalizer.case}"
+    writing = f"that write '{binding.alphabet}'" if binding.alphabet else "of phones"
+    yield f"bound to: models {writing}, case {binding.normalizer.case}"
     tuned = binding.tuned
     if tuned is None:
         yield "weights: not tuned, see asr lm tune"

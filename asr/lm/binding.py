@@ -42,7 +42,9 @@ class TunedWeights(Config):
 class Binding(Config):
     """The recogniser that a language model was made for."""
 
-    alphabet: str = Field(description="its characters in order of their code points, the space not among them")
+    alphabet: str = Field(
+        description="its characters in order of their code points, the space not among them; none where they are phones"
+    )
     normalizer: NormalizerConfig = Field(description="how it spells")
     tuned: TunedWeights | None = Field(default=None, description="None: not tuned yet")
 
@@ -79,12 +81,14 @@ def check_fits(model: "NgramModel", tokenizer: "Tokenizer", name: str) -> None:
     """Raise DataError, with the symbols that differ, unless the model's words are spelled as the tokenizer spells.
 
     A bound model must be bound to the same alphabet and normaliser; of an unbound one, words that make up nine tenths
-    of its text must be in the alphabet.
+    of its text must be in the alphabet.  Phones can spell any word, by a lexicon.
 
     Args: name: of its file.
     """
     binding = binding_of(model)
     if binding is None:
+        if tokenizer.lexicon is not None:
+            return
         share, symbols = _unwritable(model, tokenizer)
         if share > MAX_UNWRITABLE:
             raise DataError(f"{name}: {_told(share, symbols)}; {_CURE}")
@@ -120,9 +124,15 @@ def _listed(symbols: list[str]) -> str:
 def check_writable(model: "NgramModel", tokenizer: "Tokenizer", text: str) -> str:
     """Return how many of the model's words can never be recognised, and for which characters; "" if none.
 
+    Where the tokens are phones, it is the words that their lexicon lacks.
+
     Args: text: the name of what the model was trained on.
     Raises: DataError if they make up most of it: the text is of another language or spelling.
     """
+    if tokenizer.lexicon is not None:
+        missing = tokenizer.lexicon.missing(model.symbols[len(MARKS) :])
+        more = "they are found only with --lexicon FILE that has them"
+        return f"{len(missing)} words are not in the model's lexicon: {_listed(missing)}; {more}" if missing else ""
     share, symbols = _unwritable(model, tokenizer)
     if share > MOST:
         raise DataError(f"{text}: {_told(share, symbols)}; write the text as the recogniser's texts are written")

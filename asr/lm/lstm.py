@@ -96,7 +96,8 @@ class LstmLanguageModel(nn.Module):
 
     def check_tokens(self, tokenizer: Tokenizer, where: str) -> None:
         """Raise DataError naming `where` if a recogniser with these tokens can write what the model cannot spell."""
-        spoken = [tokenizer.decode([number]) for number in range(1, tokenizer.size)]
+        tokens = (tokenizer.decode([number]) for number in range(1, tokenizer.size))
+        spoken = tokens if tokenizer.lexicon is None else tokenizer.lexicon.words
         strange = dict.fromkeys(letter for text in spoken for letter in self.tokenizer.unknown(text))
         if tokenizer.has_space and not self.tokenizer.has_space:
             strange[" "] = None

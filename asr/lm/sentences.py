@@ -142,10 +142,15 @@ def _key(row: NDArray[np.int32]) -> int:
 
 
 def _listed(characters: Counter[str]) -> str:
-    shown = [f"'{_visible(letter)}' (U+{ord(letter):04X}, {count})" for letter, count in characters.most_common(_SHOWN)]
+    shown = [f"'{_visible(what)}' ({_code(what)}{count})" for what, count in characters.most_common(_SHOWN)]
     more = f" and {len(characters) - _SHOWN} more" if len(characters) > _SHOWN else ""
     return ", ".join(shown) + more
 
 
-def _visible(character: str) -> str:
-    return character if character.isprintable() else ascii(character)[1:-1]
+def _visible(what: str) -> str:
+    return what if what.isprintable() else ascii(what)[1:-1]
+
+
+def _code(what: str) -> str:
+    """Return the code point of a character; nothing for a word, which a lexicon lacks."""
+    return f"U+{ord(what):04X}, " if len(what) == 1 else ""

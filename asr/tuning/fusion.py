@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 
 from asr.decoding.beam import BeamConfig, BeamSearch
 from asr.decoding.fusion import LN_10, Fusion
+from asr.decoding.lexicon import vocabulary_of
 from asr.decoding.scorer import FusionConfig, fuse
+from asr.decoding.searching import SearchReader
 from asr.errors import DataError
 from asr.scoring.error_rate import character_errors, word_errors
 
@@ -125,7 +127,10 @@ class _Trial:
         config: BeamConfig | None,
     ) -> None:
         self._pairs = list(zip(log_probs, references, strict=True))
-        self._tokenizer, self._fusion, self._config = tokenizer, fuse(tokenizer, model), config or BeamConfig()
+        vocabulary = vocabulary_of(tokenizer) if tokenizer.lexicon else None
+        self._words = vocabulary.words if vocabulary else None
+        self._fusion = fuse(tokenizer, model, vocabulary=vocabulary)
+        self._tokenizer, self._config = tokenizer, config or BeamConfig()
         self.words = sum(map(len, references))
 
     def judge(self, weight: float, bonus: float, blank_penalty: float) -> Setting:
@@ -148,7 +153,13 @@ class _Trial:
     def _errors(self, config: BeamConfig, fusion: Fusion, pair: "tuple[LogProbs, list[str]]") -> tuple[int, int]:
         """Return the errors of words and of characters of an utterance."""
         log_probs, reference = pair
+        text = self._text(config, fusion, log_probs)
+        return word_errors(reference, text.split()), character_errors(" ".join(reference), text).errors
+
+    def _text(self, config: BeamConfig, fusion: Fusion, log_probs: "LogProbs") -> str:
+        """Return what the search says."""
+        if self._words is not None:  # which the tokens do not tell: some sound alike
+            return " ".join(SearchReader(config, fusion, self._words).read(log_probs).path.words or ())
         search = BeamSearch(log_probs.shape[1], config, fusion)
         search.accept(log_probs)
-        text = self._tokenizer.decode(search.finish()[0].token_ids)
-        return word_errors(reference, text.split()), character_errors(" ".join(reference), text).errors
+        return self._tokenizer.decode(search.finish()[0].token_ids)

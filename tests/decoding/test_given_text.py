@@ -15,6 +15,7 @@ from asr.decoding.searching import SearchReader
 from asr.errors import DataError, InputError, UsageError
 from asr.model import AcousticModel
 from asr.recognizer import Reader, Recognizer, RecognizerConfig, Transcript
+from tests.decoding.test_lexicon import phones
 from tests.tiny_model import babble, tiny_model, write_wav
 
 WINDOWED = RecognizerConfig(whole_seconds=1, window_seconds=4, context_seconds=4)
@@ -168,3 +169,10 @@ def test_word_times_of_transcripts_are_those_of_forced_alignment(corpora: Path) 
         assert len(differences) > 60
         assert np.median(differences) <= FRAME_SECONDS
         assert np.mean(np.array(differences) > FRAME_SECONDS) < 0.05
+
+
+def test_words_that_a_lexicon_lacks_are_named() -> None:
+    model = tiny_model()
+    model.tokenizer = phones("two a")
+    with pytest.raises(DataError, match="the lexicon of the tokens lacks 'zebra'; add the pronunciation"):
+        Recognizer(model).align(babble(1), "two zebra", 16000)

@@ -8,10 +8,14 @@ import pytest
 import torch
 
 from asr.decoding.beam import BeamConfig, BeamSearch
-from asr.decoding.scorer import fuse
+from asr.decoding.scorer import FusionConfig, fuse
 from asr.decoding.searching import SearchReader
 from asr.errors import UsageError
+from asr.lm.binding import TunedWeights, bind
+from asr.lm.training import train_ngram
 from asr.recognizer import Recognizer, RecognizerConfig, Transcript
+from asr.text.tokenizer import Tokenizer
+from tests.decoding.test_beam import random_log_probs
 from tests.tiny_model import babble, tiny_model, write_wav
 
 WINDOWED = RecognizerConfig(whole_seconds=1, window_seconds=4, context_seconds=4)
@@ -58,3 +62,21 @@ def test_the_search_hears_other_words_than_the_best_path() -> None:
     searched = Recognizer(model, reader=SearchReader()).transcribe(babble(20, seed=4), 16000)
     assert searched.text != plain.text
     assert searched.score > plain.score, "more alignments count"
+
+
+def test_weights_that_were_tuned_hold_unless_others_are_given(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("abba cab\ncab bad\n" * 3)
+    found = {"weight": 0.2, "bonus": 1.5, "unknown": -1.0}
+    counts = {"manifest": "dev.jsonl", "words": 9, "errors": 1, "greedy_errors": 2}
+    tuned = TunedWeights(**found, blank_penalty=2.0, **counts)  # type: ignore[arg-type]
+    model = bind(train_ngram(tmp_path / "text", 2).model, tokenizer, tuned)
+    log_probs, narrow = random_log_probs(40, 12, 3), BeamConfig(beam=20)
+    weights = FusionConfig(**found)
+    penalised = narrow.model_copy(update={"blank_penalty": 2.0})
+
+    def score(config: BeamConfig | None, weights: FusionConfig | None) -> float:
+        return SearchReader.of(tokenizer, config, model=model, weights=weights).read(log_probs).score
+
+    assert score(narrow, None) == score(penalised, weights)
+    assert score(None, None) == score(BeamConfig(blank_penalty=2.0), weights)
+    assert len({score(narrow, None), score(narrow, weights), score(penalised, FusionConfig())}) == 3

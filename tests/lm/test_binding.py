@@ -11,7 +11,9 @@ from asr.lm.binding import TunedWeights, bind, binding_of, check_fits, check_wri
 from asr.lm.files import load_ngram, save_ngram
 from asr.lm.ngram import NgramModel
 from asr.lm.training import train_ngram
-from asr.text.tokenizer import Tokenizer
+from asr.text.lexicon import parse_lexicon
+from asr.text.normalize import Normalizer
+from asr.text.tokenizer import Tokenizer, train_lexicon
 
 WEIGHTS = TunedWeights(
     weight=0.4, bonus=1.5, unknown=-8, blank_penalty=0.5, manifest="dev.jsonl", words=20, errors=3, greedy_errors=5
@@ -90,6 +92,21 @@ def test_words_that_can_never_be_found_are_told_and_a_foreign_text_is_refused(tm
     assert 0 < float(some.split()[0]) < 10
     with pytest.raises(DataError, match=r"text: 100 % of the words .* 'м', 'р'; write the text as the recogniser's"):
         check_writable(trained(tmp_path, "мир\n"), tokens(), "text")
+
+
+def test_phones_can_spell_any_word(tmp_path: Path) -> None:
+    lexicon = parse_lexicon(b"two T UW\nto T UW\n", Normalizer(), where="a.dic")
+    recogniser = train_lexicon(["two to"], Normalizer(), lexicon)
+    model = trained(tmp_path, "two to\nzebra to\n")
+    check_fits(model, recogniser, "lm")
+    check_fits(bind(model, recogniser), recogniser, "lm")
+    said = check_writable(model, recogniser, "text")
+    assert (
+        said == "1 words are not in the model's lexicon: 'zebra'; they are found only with --lexicon FILE that has them"
+    )
+    assert check_writable(trained(tmp_path, "two to\n"), recogniser, "text") == ""
+    with pytest.raises(DataError, match="made for another alphabet: the model cannot write 'a', 'b'"):
+        check_fits(bind(model, tokens(case="keep")), recogniser, "lm")
 
 
 def test_a_model_over_tokens_fits(tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ from asr.lm.lstm import BORDER, LstmConfig, LstmLanguageModel, LstmNotes, border
 from asr.lm.lstm_perplexity import token_perplexity
 from asr.lm.sentences import read_sentences
 from asr.store import Storage
+from asr.text.lexicon import parse_lexicon
 from asr.text.normalize import Normalizer, NormalizerConfig
-from asr.text.tokenizer import Tokenizer, train_sentencepiece
+from asr.text.tokenizer import Tokenizer, train_lexicon, train_sentencepiece
 from tests.tiny_model import tiny_model
 
 TEXTS = ["abba", "", "cab a bad cab", "j", "a b c d e f g h i j", "bad bad bad", "a"]
@@ -190,6 +191,16 @@ def test_a_recogniser_of_other_tokens_is_refused(symbols: str, strange: str) -> 
         return
     with pytest.raises(DataError, match=f"lm: cannot spell what the recogniser writes: {strange}; train it"):
         model.check_tokens(other, "lm")
+
+
+def test_phones_are_words_to_the_model() -> None:
+    """A recogniser of phones writes the words of its lexicon, which models of its phones or of letters can rank."""
+    lexicon = parse_lexicon(b"bad B AE D\ncab K AE B\n", Normalizer(), where="a.dic")
+    recogniser = train_lexicon(["bad cab"], Normalizer(), lexicon)
+    random_model(recogniser).check_tokens(recogniser, "lm")
+    random_model().check_tokens(recogniser, "lm")
+    with pytest.raises(DataError, match="lm: cannot spell what the recogniser writes: 'c'; train it"):
+        random_model(letters("▁abd")).check_tokens(recogniser, "lm")
 
 
 def test_a_model_without_spaces_cannot_rank_words() -> None:

@@ -8,6 +8,9 @@ import pytest
 
 from asr.errors import DataError
 from asr.lm.sentences import hold_out, read_sentences
+from asr.text.lexicon import parse_lexicon
+from asr.text.normalize import Normalizer
+from asr.text.tokenizer import train_lexicon
 from tests.lm.test_lstm import letters
 
 
@@ -59,6 +62,14 @@ def test_a_text_without_sentences_is_refused(tmp_path: Path, content: str, messa
         read_sentences(tmp_path / "text", letters())
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_words_that_a_lexicon_lacks_are_named(tmp_path: Path) -> None:
+    lexicon = parse_lexicon(b"two T UW\nto T UW\n", Normalizer(), where="a.dic")
+    tokenizer = train_lexicon(["two to"], Normalizer(), lexicon)
+    (tmp_path / "text").write_text("two to\nzebra two\n")
+    (note,) = read_sentences(tmp_path / "text", tokenizer).notes()
+    assert "1 of 2 sentences left out, as they hold what is not in the alphabet: 'zebra' (1);" in note
 
 
 def test_equal_sentences_are_on_one_side(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from asr.scoring.error_rate import word_errors
 from asr.text.tokenizer import Tokenizer
 from asr.tuning.fusion import BONUSES, PENALTIES, WEIGHTS, Setting, Tuned, tune_fusion
 from tests.decoding.test_beam import spoken
+from tests.decoding.test_lexicon import peaked, phones
 
 BEAM = BeamConfig(beam=10)
 TEXTS = ["bad cab", "cab fed", "fed bad cab", "bad fed"]
@@ -83,6 +84,17 @@ def test_the_errors_are_those_of_the_search(
         texts = [text_of(item, tokenizer, model, setting) for item in heard]
         pairs = zip(TEXTS, texts, strict=True)
         assert setting.errors == sum(word_errors(left.split(), right.split()) for left, right in pairs)
+
+
+def test_of_words_that_sound_alike_those_that_the_search_says_count(tmp_path: Path) -> None:
+    tokenizer = phones("two a")
+    (tmp_path / "text").write_text("to oh\noh to\n" * 5)
+    model = train_ngram(tmp_path / "text", 2).model
+    ids = tokenizer.encode("to oh")
+    log_probs = peaked([token for pair in ids for token in (pair, 0)], tokenizer.size)
+    tuned = tune_fusion([log_probs], ["to oh"], tokenizer, model, config=BEAM)
+    assert tuned.best.errors == 0
+    assert tuned.greedy_errors == 2, "the tokens alone mean the words that the lexicon names first"
 
 
 def test_of_equal_settings_the_one_nearest_to_the_defaults_is_best() -> None:
