@@ -7,6 +7,7 @@ features over the utterance normalises windows over the whole recording, which i
 """
 
 import importlib.resources
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
@@ -356,10 +357,13 @@ class Recognizer:
         good = [(index, audio) for index, audio in zip(batch, read, strict=True) if not isinstance(audio, InputError)]
         yield from ((index, audio) for index, audio in zip(batch, read, strict=True) if isinstance(audio, InputError))
         heard = self._heard([audio for _, audio in good])
-        for (index, audio), item in zip(good, heard, strict=True):
-            duration = len(audio) / self.model.sample_rate
-            tracker.hear(duration)
-            yield index, _caught(self.with_reader(pool[index].reader)._transcript, item, duration)
+        durations = [len(audio) / self.model.sample_rate for _, audio in good]
+        readers = [self.with_reader(pool[index].reader) for index, _ in good]
+        with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="asr-search") as threads:
+            results = threads.map(lambda reader, *given: _caught(reader._transcript, *given), readers, heard, durations)
+            for (index, _), duration, result in zip(good, durations, results, strict=True):
+                tracker.hear(duration)
+                yield index, result
 
     def _long_result(self, item: "_Measured", tracker: "_Tracker") -> Transcript | InputError:
         assert not isinstance(item.seconds, InputError)
