@@ -95,7 +95,7 @@ def _fit(args: argparse.Namespace) -> None:
     utterances = read_manifest(args.dev)
     _check_texts(utterances, args.dev)
     model = resolve_model(args.model)
-    given = [args.dev, model, *filter(None, (args.lm, args.hotwords)), *{item.audio for item in utterances}]
+    given = [args.dev, model, *searching.files_of(args), *{item.audio for item in utterances}]
     refuse_folder(args.out)
     refuse_overwriting(args.out, given)
     if args.plot:
@@ -160,9 +160,12 @@ def _fitted_whole(whole: "Observed", args: argparse.Namespace) -> "Fitted | None
         return None
 
 
+_SEARCHED = ("lm", "hotwords", "rescore", "lexicon", "grammar")
+
+
 def _told(args: argparse.Namespace, words: "Observed", whole: "Observed") -> str:
     """Return for people what the maps were fitted on: a calibration holds for the search that it was fitted with."""
-    search = [f"--{name} {Path(value).name}" for name in ("lm", "hotwords") if (value := getattr(args, name))]
+    search = [f"--{name} {Path(value).name}" for name in _SEARCHED if (value := getattr(args, name))]
     search += [f"--beam {args.beam}"] if args.beam else []
     return (
         f"{len(words.right)} words ({words.right.sum()} right), {len(whole.right)} utterances"
@@ -230,7 +233,7 @@ def _write_receipt(
         args.command_line,
         config={"calibration": calibration.model_dump(mode="json"), "beam": args.beam},
         seed=None,
-        inputs=[args.dev, *filter(None, (args.lm, args.hotwords))],
+        inputs=[args.dev, *searching.files_of(args)],
         result=result,
         utterances=len(utterances),
         words=num_words,

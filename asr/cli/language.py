@@ -128,12 +128,13 @@ def weigh(args: argparse.Namespace) -> None:
     from dataclasses import replace
 
     from asr.lm.lstm import LstmLanguageModel
+    from asr.scoring.texts import read_texts, recordings
     from asr.tuning.rescoring import fit_rescoring, read_answers, read_references
 
     refuse_folder(args.out)
-    refuse_overwriting(args.out, [args.manifest, args.answers])
-    model = LstmLanguageModel.load(args.model)
+    refuse_overwriting(args.out, [args.manifest, args.answers, *recordings(read_texts(args.manifest), args.manifest)])
     references, answers = read_references(args.manifest), read_answers(args.answers)
+    model = LstmLanguageModel.load(args.model)
     found = fit_rescoring(references, answers, model.log_prob, normalize=model.tokenizer.normalizer)
     model.notes = replace(model.notes, rescoring=found.config.model_dump())
     model.save(args.out)

@@ -93,12 +93,10 @@ def _train(args: argparse.Namespace) -> None:
     from asr.lm.training import train_ngram
 
     refuse_folder(args.out)
-    refuse_overwriting(args.out, filter(None, [args.text, args.vocab]))
-    tokenizer = None
-    if args.recognizer:
-        if is_arpa(args.out) or args.arpa:
-            raise UsageError("ARPA cannot say which model it is for; leave out --model, or give --out another name")
-        tokenizer, _ = language.tokenizer_of(args.recognizer)
+    if args.recognizer and (is_arpa(args.out) or args.arpa):
+        raise UsageError("ARPA cannot say which model it is for; leave out --model, or give --out another name")
+    tokenizer, source = language.tokenizer_of(args.recognizer) if args.recognizer else (None, None)
+    refuse_overwriting(args.out, filter(None, [args.text, args.vocab, source]))
     with progress_bar("read", unit="sentences") as progress:
         trained = train_ngram(
             args.text,

@@ -18,7 +18,7 @@ from asr.scoring.listing import listing, slice_table
 from asr.scoring.report import alignment_text, case_only_substitutions, interval_line, score_values, summary
 from asr.scoring.slices import Slice, interval_over_slices, slices
 from asr.scoring.spoken import known_speakers
-from asr.scoring.texts import Text, pair_up, read_texts
+from asr.scoring.texts import Text, pair_up, read_texts, recordings
 from asr.store import write_json, write_text
 from asr.text.normalize import Normalizer
 from asr.text.tokenizer import Tokenizer
@@ -56,9 +56,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Score, write and print.  Raises: InputError."""
     start = time.monotonic()
-    _check_outputs(args)
+    _check_outputs(args, _inputs(args))
     spelling = Tokenizer.load(args.tokens).normalizer if args.tokens else None
     references, hypotheses = read_texts(args.references), read_texts(args.hypotheses)
+    _check_outputs(args, recordings(references, args.references))
     result = score(pair_up(references, hypotheses), case=args.case, spelling=spelling)
     interval = bootstrap_interval([utterance.words for utterance in result.utterances], seed=_SEED)
     tables = _tables(args, result, references)
@@ -74,11 +75,11 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check_outputs(args: argparse.Namespace) -> None:
+def _check_outputs(args: argparse.Namespace, inputs: Iterable[str | Path]) -> None:
     outputs = {"--out": args.out, "--report": args.report, "--html": args.html}
     given = {flag: path for flag, path in outputs.items() if path is not None}
     for flag, path in given.items():
-        refuse_overwriting(path, _inputs(args), flag=flag)
+        refuse_overwriting(path, inputs, flag=flag)
     if len({os.path.realpath(path) for path in given.values()}) < len(given):
         raise UsageError(f"{', '.join(given)}: two of them name one file; give each a name of its own")
 

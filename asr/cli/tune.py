@@ -47,14 +47,15 @@ def run(args: argparse.Namespace) -> None:
     if is_arpa(args.out):
         raise UsageError(f"--out {args.out}: ARPA cannot keep weights; give another name, such as {args.out.stem}.lm")
     refuse_folder(args.out)
-    refuse_overwriting(args.out, [args.lm, args.manifest])
+    utterances = read_manifest(args.manifest)
+    given = [args.lm, args.manifest, resolve_model(args.model), *{item.audio for item in utterances}]
+    refuse_overwriting(args.out, given)
     if args.plot:
         picture_format(args.plot)
         refuse_folder(args.plot, flag="--plot")
-        refuse_overwriting(args.plot, [args.lm, args.manifest, args.out], flag="--plot")
+        refuse_overwriting(args.plot, [*given, args.out], flag="--plot")
         require_matplotlib()
     config = beam_config(args.beam)
-    utterances = read_manifest(args.manifest)
     if not utterances:
         raise DataError(f"{args.manifest}: holds no utterances; give a manifest with at least one")
     texts = [utterance.text for utterance in utterances if utterance.text is not None]

@@ -36,6 +36,12 @@ class Text:
     where: str = field(default="", compare=False)
 
 
+def recordings(texts: Mapping[str, Text], path: str | Path) -> set[Path]:
+    """Return the recordings that the rows of a manifest name, whether they are there or not.  Args: path: its own."""
+    named = [text.spoken.get("audio") for text in texts.values()]
+    return {Path(path).parent / audio for audio in named if isinstance(audio, str) and "\0" not in audio}
+
+
 def read_texts(path: str | Path) -> dict[str, Text]:
     """Return the texts of a manifest or of hypotheses by utterance id, in the file's order.
 
