@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from asr import receipts
 from asr.cli.outputs import refuse_overwriting
