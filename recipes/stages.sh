@@ -4,6 +4,7 @@
 #   recipe NAME "$@"                    reads the command line and sets the variables below
 #   stage NAME [OPTIONS] -- COMMAND     does one stage
 #   model_stages TRAIN.jsonl TOKENS...  does all stages after `prepare`; TOKENS are options of `asr tokens`
+#   language_model_stages TRAIN.jsonl HELD_OUT    scores the test part with a 3-gram of the training texts, too
 #
 # A recipe with the option --train (extra=([train]=train)) trains on train.jsonl, or on train_all.jsonl, which holds valid.
 # A recipe with the option --from (extra=([from]=an4)) fine-tunes that model, with its own tokens where TOKENS are none.
@@ -220,6 +221,22 @@ model_stages() { # TRAIN.jsonl OPTIONS_OF_ASR_TOKENS...
             -- asr score "$out/data/$part.jsonl" "$out/$part.hyp.jsonl" --tokens "$tokens" --case lower \
             --out "$out/$part.score.json"
     done
+}
+
+language_model_stages() { # TRAIN.jsonl HELD_OUT: a 3-gram of its texts, and the test part scored with it
+    # its weights are tuned on valid where HELD_OUT is yes: where the model was not trained on valid
+    local train=$1 held_out=$2 valid=$out/data/valid.jsonl test=$out/data/test.jsonl model=$out/model.safetensors
+    local tokens=$out/tokens.json lm=$out/train.lm
+    stage tokens.lm --input "$train" --input "$tokens" --output "$lm" -- asr lm train "$train" --model "$tokens" --out "$lm"
+    if [[ $held_out == yes ]]; then
+        stage average.lm --input "$lm" --input "$model" --input "$valid" --input "$corpus" --output "$out/tuned.lm" \
+            -- asr lm tune "$lm" "$valid" --model "$model" --out "$out/tuned.lm"
+        lm=$out/tuned.lm
+    fi
+    stage decode.lm --input "$lm" --input "$model" --input "$corpus" --input "$test" --output "$out/test-lm.hyp.jsonl" \
+        -- asr decode "$test" --model "$model" --lm "$lm" --out "$out/test-lm.hyp.jsonl"
+    stage score.lm --input "$test" --input "$out/test-lm.hyp.jsonl" --input "$tokens" --output "$out/test-lm.score.json" \
+        -- asr score "$test" "$out/test-lm.hyp.jsonl" --tokens "$tokens" --case lower --out "$out/test-lm.score.json"
 }
 
 check_stages() { # reads and sets the variables of model_stages

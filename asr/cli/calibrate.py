@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Fit and keep, or judge, and print the measures.  Raises: InputError."""
     if args.judge and (args.out or args.method or searching.wants_search(args)):
-        raise UsageError("--judge reads what was decoded: leave out --out, --method, --lm, --hotwords and --beam")
+        raise UsageError("--judge reads what was decoded: leave out --out, --method and the options of a search")
     if not args.judge and not (args.model and args.out):
         raise UsageError("give --model and --out to fit, or --judge HYP.jsonl to judge confidences")
     if args.plot:

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("text", metavar="TEXT", help="plain or gzip; - is standard input")
+    parser.add_argument("text", metavar="TEXT", help="plain or gzip, or a manifest (*.jsonl); - is standard input")
     parser.add_argument("--out", required=True, type=Path, metavar="LM", help=f"the file to write; {_FORMS}")
     parser.add_argument("--order", type=int, metavar="N", help="words in the longest n-grams, 1 to 5 (default: 3)")
     parser.add_argument(

@@ -1,6 +1,7 @@
-"""Texts of any size in blocks of whole lines: plain, gzip, or standard input."""
+"""Texts of any size in blocks of whole lines: plain, gzip, standard input, or the texts of a manifest."""
 
 import gzip
+import json
 import sys
 import zlib
 from collections.abc import Callable, Iterator
@@ -23,11 +24,14 @@ def named(path: str | Path) -> str:
 def line_blocks(path: str | Path, spelling: Callable[[str], str] | None = None) -> Iterator[tuple[int, bytes]]:
     """Yield (number of its first line, from 1; whole lines, each ended by a newline) of a UTF-8 text.
 
-    `path` "-" is standard input; what starts like gzip is expanded; a byte-order mark at the start is dropped.
+    `path` "-" is standard input; what starts like gzip is expanded; a byte-order mark at the start is dropped; of a
+    manifest (*.jsonl) each row's text is a line.
 
     Args: spelling: what becomes of a line, such as a recogniser's normaliser.
-    Raises: DataError if it cannot be read, is truncated or not UTF-8, or has a line of a megabyte or more.
+    Raises: DataError if it cannot be read, is truncated or not UTF-8, has a line of a megabyte or more, or a row
+        without text.
     """
+    is_manifest = str(path).endswith(".jsonl")
     number = 1
     for block in _whole_lines(path):
         try:
@@ -37,8 +41,24 @@ def line_blocks(path: str | Path, spelling: Callable[[str], str] | None = None) 
             raise DataError(
                 f"{named(path)}:{at}: not UTF-8 (byte 0x{block[error.start]:02x}); save the file as UTF-8"
             ) from None
-        yield number, block if spelling is None else _spelled(text, spelling)
+        if is_manifest:
+            text = _row_texts(text, path, number)
+        yield number, text.encode() if spelling is None else _spelled(text, spelling)
         number += block.count(b"\n")
+
+
+def _row_texts(rows: str, path: str | Path, number: int) -> str:
+    """Return the texts of as many rows of a manifest, a line each.  Args: number: of the first row's line."""
+    lines = []
+    for place, row in enumerate(rows.removesuffix("\n").split("\n"), number):
+        try:
+            values = json.loads(row) if row.strip() else {"text": ""}
+            lines.append(" ".join(values["text"].split()))
+        except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+            raise DataError(
+                f"{path}:{place}: no row with a text; give a manifest, or a text not named *.jsonl"
+            ) from None
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _spelled(lines: str, spelling: Callable[[str], str]) -> bytes:

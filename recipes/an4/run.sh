@@ -5,9 +5,11 @@ source "$(dirname "${BASH_SOURCE[0]}")/../stages.sh"
 
 # train: without the 8 speakers held out for validation; train_all: all 74
 # tokens: char, or lexicon, the phones of the corpus's own etc/an4.dic
-extra=([train]=train [accept]=published [tokens]=char)
+# lm: yes, and the test part is scored with a 3-gram of the training texts, too
+extra=([train]=train [accept]=published [tokens]=char [lm]=no)
 recipe an4 "$@"
 choice tokens char lexicon
+choice lm yes no
 data=$out/data
 
 stage prepare --input "$corpus" --output "$data/train.jsonl" --output "$data/train_all.jsonl" \
@@ -19,6 +21,11 @@ if [[ ${extra[tokens]} == lexicon ]]; then
     [[ -f $lexicon ]] || lexicon=$corpus/an4/etc/an4.dic
 fi
 model_stages "$data/${extra[train]}.jsonl" --kind "${extra[tokens]}"
+if [[ ${extra[lm]} == yes ]]; then
+    held_out=yes
+    [[ ${extra[train]} == train ]] || held_out=no
+    language_model_stages "$data/${extra[train]}.jsonl" "$held_out"
+fi
 
 # the same model with its matrices as int8: the file that comes with the project is this one, of seed 1
 small=$out/an4-int8.safetensors

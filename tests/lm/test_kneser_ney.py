@@ -177,3 +177,16 @@ def test_a_word_after_the_end_of_words_that_continue(tmp_path: Path) -> None:
     assert model.score(model.start, END)[1] == 0
     assert model.score(model.start, model.id_of("bird"))[1] == 0
     assert np.array_equal(model.words[: len(model.symbols)], np.arange(len(model.symbols)))
+
+
+def test_the_texts_of_a_manifest_are_read_as_a_text(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one two\nthree\n")
+    rows = ['{"id": "u", "text": "one  two", "audio": "a.wav"}', '{"id": "v", "text": "three"}']
+    (tmp_path / "a.jsonl").write_text("\n".join(rows) + "\n")
+    from_text, from_manifest = (train_ngram(tmp_path / name, 2) for name in ("a.txt", "a.jsonl"))
+    assert from_manifest.num_sentences == 2
+    assert from_manifest.model.symbols == from_text.model.symbols
+    assert (from_manifest.model.log10_probs == from_text.model.log10_probs).all()
+    (tmp_path / "b.jsonl").write_text('{"text": "one"}\n{"id": "v"}\n')
+    with pytest.raises(DataError, match=r"b\.jsonl:2: no row with a text; give a manifest"):
+        train_ngram(tmp_path / "b.jsonl", 2)

@@ -190,6 +190,17 @@ def test_an4_trains_on_the_manifest_that_was_asked_for(checkout: Checkout) -> No
     assert f"--domain {run}/data/test.jsonl" in calls[0], "valid is a part of train_all"
 
 
+def test_an4_is_scored_with_a_language_model_of_the_training_texts(checkout: Checkout) -> None:
+    run = checkout.root / "runs" / "an4"
+    lm_calls = [call for call in checkout.run("--lm", "yes", recipe="an4") if ".lm" in call]
+    assert lm_calls[0] == f"lm train {run}/data/train.jsonl --model {run}/tokens.json --out {run}/train.lm"
+    assert lm_calls[1].startswith(f"lm tune {run}/train.lm {run}/data/valid.jsonl --model {run}/model.safetensors")
+    assert f"--lm {run}/tuned.lm --out {run}/test-lm.hyp.jsonl" in lm_calls[2]
+    everyone = checkout.run("--lm", "yes", "--train", "train_all", "--out", "all", recipe="an4")
+    assert not any(call.startswith("lm tune") for call in everyone), "no speaker was held out"
+    assert any("--lm" in call and "train.lm" in call for call in everyone if call.startswith("decode"))
+
+
 def test_an4_trains_on_phones_and_searches_their_lexicon(checkout: Checkout) -> None:
     calls = checkout.run("--tokens", "lexicon", recipe="an4")
     dictionary = checkout.root / "corpora" / "an4" / "etc" / "an4.dic"
