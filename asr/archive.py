@@ -19,7 +19,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 import asr
@@ -29,6 +29,9 @@ from asr.receipts import cores, file_hash
 from asr.recognizer import Recognizer, RecognizerConfig, Transcript
 from asr.store import json_text, read_header, replacing, write_json, write_text
 from asr.units import Seconds
+
+if TYPE_CHECKING:
+    from asr.recognizer import Reader
 
 FORMAT = 1
 TRANSCRIPTS, FAILED, STATE, PARTS = "transcripts.jsonl", "failed.tsv", "archive.json", "parts"
@@ -44,6 +47,7 @@ _MEANT = {  # what differs, in the words of the one who changed it
     "archive": "other recordings (one was added, removed, renamed or replaced)",
     "model": "another model",
     "recognizer": "other settings",
+    "search": "another search",
     "version": "another version of asr",
 }
 _STORE_BYTES = 256 << 20  # of memory that processes share, on this machine: the model goes through it
@@ -65,13 +69,20 @@ class Piece:
 
 @dataclass(frozen=True)
 class Job:
-    """What to transcribe, with what, and where the results go."""
+    """What to transcribe, with what, and where the results go.
+
+    Attributes:
+        reader: of the model's log-probs; without one the best path is read.
+        search: what makes that reader this reader, such as the hashes of its files: another one is another job.
+    """
 
     archive: Archive
     model: Path
     out: Path
     device: str = "cpu"
     config: RecognizerConfig = field(default_factory=RecognizerConfig)
+    reader: "Reader | None" = None
+    search: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -156,6 +167,8 @@ class ThisProcess:
     def work(self, pieces: Sequence[Piece], job: Job) -> Results:
         """Yield None, then each piece with its rows."""
         recognizer = Recognizer.load(job.model, device=job.device, config=job.config)
+        if job.reader is not None:
+            recognizer = recognizer.with_reader(job.reader)
         shelf = Shelf()
         yield None
         for piece in pieces:
@@ -216,13 +229,14 @@ def _claim(job: Job, num_pieces: int) -> None:
         "version": asr.__version__,
         "recordings": len(job.archive.seconds),
         "pieces": num_pieces,
+        "search": dict(job.search),
     }
     if not path.is_file():
         if (job.out / TRANSCRIPTS).exists():
             raise UsageError(f"{job.out / TRANSCRIPTS}: was there before, without {STATE}; give another --out")
         write_json(path, now)
         return
-    before = _state(path)
+    before = {"search": {}, **_state(path)}  # which says nothing of a search where it is older than those
     different = [name for name in now if before.get(name) != now[name]]
     if different:
         meant = [_MEANT[name] for name in different if name in _MEANT] or different  # their numbers follow from these

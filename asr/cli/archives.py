@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asr.cli import searching
 from asr.cli.notes import log_on_stderr
 from asr.cli.progress import progress_bar
 from asr.errors import EXIT_DATA, EXIT_DONE, UsageError
@@ -40,6 +41,8 @@ def is_one_archive(args: argparse.Namespace) -> bool:
         )
     if args.workers is not None and not args.ray:
         raise UsageError("--workers goes with --ray auto: without it, one process does all")
+    if args.ray and searching.wants_search(args):
+        raise UsageError("workers of Ray read the best path; leave out --ray to search, or the options of the search")
     if args.workers is not None and args.workers < 1:
         raise UsageError(f"--workers {args.workers}: must be at least 1")
     return True
@@ -57,7 +60,7 @@ def transcribe(args: argparse.Namespace) -> int:
         archive = open_archive(name, progress=progress)
     for note in archive.notes:
         _say(note)
-    job = Job(archive, model, args.out, args.device)
+    job = Job(archive, model, args.out, args.device, reader=searching.reader_of(args), search=searching.identity(args))
     crew = RayWorkers(args.ray, args.workers) if args.ray else ThisProcess()
     started = time.monotonic()
     try:
@@ -95,7 +98,7 @@ def _write_receipt(args: argparse.Namespace, job: "Job", outcome: "Outcome", wal
         args.command_line,
         config={"recognizer": job.config.model_dump(mode="json")},
         seed=None,
-        inputs=[job.model],
+        inputs=[job.model, *searching.files_of(args)],
         result={
             "failed": outcome.num_failed,
             "out_of_domain": outcome.unfamiliar,

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asr.errors import DataError, UsageError
+from asr.receipts import file_hash
 
 if TYPE_CHECKING:
     from asr.decoding.beam import BeamConfig
@@ -68,6 +69,26 @@ def recognizer_of(args: argparse.Namespace, nbest: int | None = None) -> "Recogn
     searches = wants_search(args) or nbest is not None
     reader = _reader_of(args, model.tokenizer, nbest) if searches else None
     return Recognizer(model, device=args.device, reader=reader)
+
+
+def reader_of(args: argparse.Namespace) -> "Reader | None":
+    """Return the reader that is wanted of the log-probs of `args.model`; None for the best path.
+
+    Raises: as `recognizer_of`.
+    """
+    if not wants_search(args):
+        return None
+    from asr.model import AcousticModel
+    from asr.recognizer import resolve_model
+
+    return _reader_of(args, AcousticModel.load(resolve_model(args.model)).tokenizer, None)
+
+
+def identity(args: argparse.Namespace) -> dict[str, object]:
+    """Return what makes the search this search: the hashes of its files, and how wide it is."""
+    names = ("lm", "hotwords", "rescore", "lexicon", "grammar")
+    found: dict[str, object] = {name: file_hash(path) for name in names if (path := getattr(args, name)) is not None}
+    return found | ({} if args.beam is None else {"beam": args.beam})
 
 
 def _reader_of(args: argparse.Namespace, tokenizer: "Tokenizer", nbest: int | None) -> "Reader":

@@ -97,11 +97,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Transcribe and return the exit code: 3 if a file could not be read."""
     if archives.is_one_archive(args):
-        if searching.wants_search(args):
-            raise UsageError(
-                "an archive is read without --lm, --hotwords, --rescore, --lexicon, --grammar and --beam; give files,"
-                " or see asr decode"
-            )
         return archives.transcribe(args)
     args.format = args.format or "txt"
     channel = _channel(args.channels)

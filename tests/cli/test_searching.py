@@ -181,7 +181,20 @@ def test_hotwords_that_cannot_be_used_are_told(tmp_path: Path, content: bytes, m
     assert message in str(caught.value)
 
 
-def test_an_archive_is_not_searched(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["transcribe", str(folder / "m.jsonl"), "--beam", "5", "--out", str(folder / "out")]) == 2
-    said = "an archive is read without --lm, --hotwords, --rescore, --lexicon, --grammar and --beam"
-    assert said in capsys.readouterr().err
+def test_an_archive_is_searched_but_not_by_ray(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    archive = ["transcribe", str(folder / "m.jsonl"), "--model", str(folder / "model.safetensors"), "--out"]
+    out = folder / "out"
+    assert main([*archive, str(out), "--beam", "5"]) == 0
+    searched = [json.loads(line) for line in (out / "transcripts.jsonl").read_text("utf-8").splitlines()]
+    decoded = folder / "decoded.jsonl"
+    model = str(folder / "model.safetensors")
+    assert main(["decode", str(folder / "m.jsonl"), "--model", model, "--beam", "5", "--out", str(decoded)]) == 0
+    rows = [json.loads(line) for line in decoded.read_text("utf-8").splitlines()]
+    assert [(row["text"], row["score"]) for row in searched] == [(row["text"], row["score"]) for row in rows]
+    capsys.readouterr()
+    assert main([*archive, str(out), "--beam", "6"]) == 2
+    assert "this folder holds another job: another search; give another --out" in capsys.readouterr().err
+    assert main([*archive, str(folder / "ray"), "--beam", "5", "--ray", "local"]) == 2
+    assert "workers of Ray read the best path" in capsys.readouterr().err
+    assert main([*archive, str(folder / "nothing"), "--lm", str(folder / "none.lm")]) == 3
+    assert not (folder / "nothing").exists(), "a file that cannot be read is said before anything is written"
