@@ -170,7 +170,7 @@ def _bound_to(binding: "Binding | None") -> Iterator[str]:
 
 
 def _prune(args: argparse.Namespace) -> None:
-    from asr.lm.files import load_ngram, save_ngram
+    from asr.lm.files import is_arpa, load_ngram, save_ngram
     from asr.lm.pruning import prune
 
     if not 0 < args.threshold < math.inf:
@@ -178,6 +178,8 @@ def _prune(args: argparse.Namespace) -> None:
     refuse_folder(args.out)
     refuse_overwriting(args.out, [args.model])
     model = load_ngram(args.model)
+    if model.binding is not None and is_arpa(args.out):
+        raise UsageError(f"--out {args.out}: ARPA cannot keep what the model is bound to; give another name")
     pruned = prune(model, args.threshold)
     save_ngram(args.out, pruned)
     print(f"{sum(model.num_ngrams())} n-grams before", file=sys.stderr)
