@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from asr.errors import DataError
 from asr.scoring import spoken
@@ -10,14 +9,15 @@ from asr.scoring.error_rate import Score
 from asr.scoring.slices import DECIBELS, SECONDS, WORDS, in_bins
 from asr.scoring.texts import Text
 
-if TYPE_CHECKING:
-    from asr.recognizer import Progress
-
 WAYS = ("speaker", "length", "words", "snr")
 
 
 def labels(
-    way: str, score: Score, references: Mapping[str, Text], manifest: str | Path, progress: "Progress | None" = None
+    way: str,
+    score: Score,
+    references: Mapping[str, Text],
+    manifest: str | Path,
+    progress: "spoken.Progress | None" = None,
 ) -> dict[str, str]:
     """Return the label of each utterance by id, in the order in which the slices shall stand.
 
@@ -35,7 +35,7 @@ def labels(
 
 
 def snrs(
-    references: Mapping[str, Text], manifest: str | Path, progress: "Progress | None" = None
+    references: Mapping[str, Text], manifest: str | Path, progress: "spoken.Progress | None" = None
 ) -> dict[str, float | None]:
     """Return the estimated signal-to-noise ratio of each utterance, dB, None for digital silence.
 

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from asr.audio.files import encode_audio, read_audio
 from asr.audio.resample import Waveform, resample
 from asr.errors import DataError
-from asr.recognizer import Progress
-from asr.scoring.spoken import source_of
+from asr.scoring.spoken import Progress, source_of
 from asr.scoring.texts import Text
 from asr.units import Seconds
 

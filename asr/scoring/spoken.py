@@ -1,15 +1,25 @@
 """Who spoke an utterance, where its sound lies, and when its words were heard: what rows say beside their texts."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from asr.errors import DataError, shown
 from asr.scoring.texts import Text
 from asr.units import Seconds, is_number
 
-if TYPE_CHECKING:
-    from asr.recognizer import AudioSource
+Progress = Callable[[int, int | None, float], None]  # utterances done, in all, seconds of audio done
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """Where the sound of an utterance lies: [start, start + duration) in seconds (None: to the end) of a channel."""
+
+    path: Path
+    start: Seconds
+    duration: Seconds | None
+    channel: int | None  # counted from 0; None mixes all
 
 
 def speakers(texts: Mapping[str, Text], manifest: str | Path) -> dict[str, str]:
@@ -46,13 +56,11 @@ def durations(texts: Mapping[str, Text], manifest: str | Path) -> dict[str, Seco
     return found
 
 
-def source_of(name: str, text: Text, manifest: str | Path) -> "AudioSource":
+def source_of(name: str, text: Text, manifest: str | Path) -> Sound:
     """Return where the sound of an utterance lies; paths start from the manifest's folder.
 
     Raises: DataError if the row names no audio, or nonsense.
     """
-    from asr.recognizer import AudioSource
-
     spoken, where = text.spoken, text.where
     if "audio" not in spoken:
         raise DataError(f"{where}: utterance {name!r} names no 'audio'; score against the manifest, which does")
@@ -62,7 +70,7 @@ def source_of(name: str, text: Text, manifest: str | Path) -> "AudioSource":
         raise DataError(f"{where}: utterance {name!r}: 'start' must be seconds from 0, got {shown(start)}; correct it")
     if channel is not None and (type(channel) is not int or channel < 0):
         raise DataError(f"{where}: utterance {name!r}: 'channel' must count from 0, got {shown(channel)}; correct it")
-    return AudioSource(Path(manifest).resolve().parent / audio, float(start), text.duration, channel)
+    return Sound(Path(manifest).resolve().parent / audio, float(start), text.duration, channel)
 
 
 def word_times(text: Text) -> tuple[tuple[Seconds, Seconds], ...]:

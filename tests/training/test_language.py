@@ -76,10 +76,14 @@ def test_what_was_interrupted_ends_in_the_same_bits(text: Path, monkeypatch: pyt
         if self.position.step == step:
             os.kill(os.getpid(), signal.SIGINT)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(LanguageTraining, "optimizer_step", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            fitted(request(text, "parts"))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background ignores it
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(LanguageTraining, "optimizer_step", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                fitted(request(text, "parts"))
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert not (text.parent / "parts").exists()
     with pytest.raises(UsageError, match="an unfinished training; continue it with --resume, delete it, or give"):
         fitted(request(text, "parts"))
