@@ -133,8 +133,8 @@ def weigh(args: argparse.Namespace) -> None:
 
     refuse_folder(args.out)
     refuse_overwriting(args.out, [args.manifest, args.answers, *recordings(read_texts(args.manifest), args.manifest)])
-    references, answers = read_references(args.manifest), read_answers(args.answers)
     model = LstmLanguageModel.load(args.model)
+    references, answers = read_references(args.manifest), read_answers(args.answers)
     found = fit_rescoring(references, answers, model.log_prob, normalize=model.tokenizer.normalizer)
     model.notes = replace(model.notes, rescoring=found.config.model_dump())
     model.save(args.out)

@@ -179,7 +179,7 @@ def _prune(args: argparse.Namespace) -> None:
     refuse_overwriting(args.out, [args.model])
     model = load_ngram(args.model)
     if model.binding is not None and is_arpa(args.out):
-        raise UsageError(f"--out {args.out}: ARPA cannot keep what the model is bound to; give another name")
+        print(f"asr lm prune: {args.out}: ARPA keeps neither what the model is bound to nor weights", file=sys.stderr)
     pruned = prune(model, args.threshold)
     save_ngram(args.out, pruned)
     print(f"{sum(model.num_ngrams())} n-grams before", file=sys.stderr)
