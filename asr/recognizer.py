@@ -7,7 +7,6 @@ features over the utterance normalises windows over the whole recording, which i
 """
 
 import importlib.resources
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
@@ -21,8 +20,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from pydantic import Field
 
-from asr.audio.files import audio_info, open_blocks, read_audio
+from asr.audio.files import open_blocks
 from asr.audio.resample import Waveform, resample
+from asr.audio.source import AudioSource
 from asr.config import Config
 from asr.decoding.calibration import Calibration
 from asr.decoding.confidence import mean_confidence, mean_posterior
@@ -31,6 +31,7 @@ from asr.decoding.hypothesis import Candidate, Token, Word
 from asr.decoding.nbest import distinct_texts
 from asr.decoding.times import tokens_from_spans
 from asr.errors import DataError, InputError, MachineError, UsageError, did_you_mean
+from asr.receipts import cores
 from asr.text.tokenizer import named_characters
 from asr.units import FrameGeometry, Seconds
 
@@ -90,36 +91,6 @@ class Recording(Protocol):
 
     def read(self, sample_rate: int) -> Waveform:
         """Return its waveform (S,) at `sample_rate` in Hz."""
-
-
-@dataclass(frozen=True, slots=True)
-class AudioSource:
-    """What to transcribe of a file: [start, start + duration) in seconds (None: to the end) of one channel.
-
-    channel: counted from 0; None mixes all channels.
-    """
-
-    path: Path
-    start: Seconds = 0.0
-    duration: Seconds | None = None
-    channel: int | None = None
-
-    @property
-    def is_whole_file(self) -> bool:
-        """Whether nothing of the file is left out."""
-        return self.start == 0 and self.duration is None
-
-    def measure(self) -> Seconds:
-        """Return its length as the file's header says it.  Raises: DataError as `audio_info`."""
-        rest = max(audio_info(self.path).duration - self.start, 0.0)
-        return rest if self.duration is None else min(rest, self.duration)
-
-    def read(self, sample_rate: int) -> Waveform:
-        """Return its waveform (S,) at `sample_rate` in Hz.  Raises: DataError as `read_audio`."""
-        waveform, _ = read_audio(
-            self.path, start=self.start, duration=self.duration, channel=self.channel, sample_rate=sample_rate
-        )
-        return waveform
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,7 +330,7 @@ class Recognizer:
         heard = self._heard([audio for _, audio in good])
         durations = [len(audio) / self.model.sample_rate for _, audio in good]
         readers = [self.with_reader(pool[index].reader) for index, _ in good]
-        with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="asr-search") as threads:
+        with ThreadPoolExecutor(cores(), thread_name_prefix="asr-search") as threads:
             results = threads.map(lambda reader, *given: _caught(reader._transcript, *given), readers, heard, durations)
             for (index, _), duration, result in zip(good, durations, results, strict=True):
                 tracker.hear(duration)

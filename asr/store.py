@@ -82,6 +82,22 @@ def _umask() -> int:
     return mask
 
 
+def read_limited(path: str | Path, max_bytes: int, *, what: str, cure: str, too_large: str) -> bytes:
+    """Return the bytes of a file.
+
+    Args: what: the file is, for messages; cure: where it cannot be read; too_large: what is said of a larger one.
+    Raises: DataError.
+    """
+    try:
+        with open(path, "rb") as file:
+            data = file.read(max_bytes + 1)
+    except OSError as error:
+        raise DataError(f"{path}: cannot read {what}: {error.strerror}; {cure}") from None
+    if len(data) > max_bytes:
+        raise DataError(f"{path}: {too_large}")
+    return data
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write UTF-8 text through a temporary file.  Raises: MachineError."""
     with replacing(path) as temporary:

@@ -12,11 +12,12 @@ import torch
 from asr import recognizer as room
 from asr.audio.files import read_audio, write_audio
 from asr.audio.resample import resample
+from asr.audio.source import AudioSource
 from asr.decoding.greedy import best_paths, collapse, join_paths
 from asr.decoding.hypothesis import Word
 from asr.errors import DataError, MachineError, UsageError
 from asr.model import AcousticModel
-from asr.recognizer import AudioSource, Recognizer, RecognizerConfig, Transcript, resolve_model
+from asr.recognizer import Recognizer, RecognizerConfig, Transcript, resolve_model
 from tests.tiny_model import babble, tiny_model, write_wav
 
 SMALL_WINDOWS = RecognizerConfig(whole_seconds=2.0, window_seconds=1.0, context_seconds=0.8, window_batch=3)

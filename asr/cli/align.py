@@ -16,7 +16,8 @@ from asr.errors import EXIT_DONE, DataError, InputError, UsageError
 from asr.store import replacing, write_text
 
 if TYPE_CHECKING:
-    from asr.recognizer import AudioSource, Transcript
+    from asr.audio.source import AudioSource
+    from asr.recognizer import Transcript
 
 HELP = "find when the words of known texts are said"
 
@@ -97,10 +98,10 @@ def _format(given: str | None, out: Path | None) -> str:
 
 def _items(args: argparse.Namespace) -> list[Item]:
     """Return what is to be aligned: a recording where a text is given, else the utterances of a manifest."""
+    from asr.audio.source import AudioSource
     from asr.data.importers.pairs import AUDIO_SUFFIXES
     from asr.data.importers.reading import read_text
     from asr.data.names import legal_name
-    from asr.recognizer import AudioSource
 
     if args.text is None and args.text_file is None:
         if args.source.suffix.lower() in AUDIO_SUFFIXES:
@@ -116,7 +117,6 @@ def _items(args: argparse.Namespace) -> list[Item]:
 
 def _utterances(manifest: Path) -> list[Item]:
     from asr.data.manifest import faultless_scan
-    from asr.recognizer import AudioSource
 
     scan = faultless_scan(manifest)
     if not scan.utterances:
@@ -126,7 +126,7 @@ def _utterances(manifest: Path) -> list[Item]:
             "id",
             item.id,
             item.id,
-            AudioSource(item.audio, item.start, item.duration, item.channel),
+            item.source,
             item.text or "",
             f"{manifest}:{line}: utterance '{item.id}'",
         )

@@ -68,11 +68,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _domain(model: "AcousticModel", manifest: Path) -> dict[str, float]:
     from asr.data.manifest import read_manifest
-    from asr.recognizer import AudioSource
     from asr.tuning.domain import fit_domain
 
     utterances = read_manifest(manifest)
-    return fit_domain(model, [AudioSource(item.audio, item.start, item.duration, item.channel) for item in utterances])
+    return fit_domain(model, [item.source for item in utterances])
 
 
 def checkpoints(run_or_file: Path) -> list[Path]:

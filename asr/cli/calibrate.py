@@ -136,9 +136,8 @@ def _check_texts(utterances: "Sequence[Utterance]", manifest: Path) -> None:
 def _recognise(recognizer: "Recognizer", utterances: "Sequence[Utterance]") -> "list[Transcript]":
     from asr.cli.notes import log_on_stderr
     from asr.cli.progress import progress_bar
-    from asr.recognizer import AudioSource
 
-    sources = [AudioSource(item.audio, item.start, item.duration, item.channel) for item in utterances]
+    sources = [item.source for item in utterances]
     transcripts = []
     with log_on_stderr("asr calibrate"), progress_bar("decode", unit="utterances") as progress:
         results = recognizer.transcribe_files(sources, progress=progress)
@@ -160,16 +159,11 @@ def _fitted_whole(whole: "Observed", args: argparse.Namespace) -> "Fitted | None
         return None
 
 
-_SEARCHED = ("lm", "hotwords", "rescore", "lexicon", "grammar")
-
-
 def _told(args: argparse.Namespace, words: "Observed", whole: "Observed") -> str:
     """Return for people what the maps were fitted on: a calibration holds for the search that it was fitted with."""
-    search = [f"--{name} {Path(value).name}" for name in _SEARCHED if (value := getattr(args, name))]
-    search += [f"--beam {args.beam}"] if args.beam else []
     return (
         f"{len(words.right)} words ({words.right.sum()} right), {len(whole.right)} utterances"
-        f" ({whole.right.sum()} right), {' '.join(search) or 'best path'}"
+        f" ({whole.right.sum()} right), {searching.told(args) or 'best path'}"
     )
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 
 from asr import receipts
+from asr.cli import spelled
 from asr.cli.outputs import refuse_overwriting
 from asr.errors import DataError, UsageError
 from asr.scoring.comparison import Comparison, compare, comparison_text, comparison_values, contrast_values
@@ -13,7 +14,6 @@ from asr.scoring.error_rate import Score, score
 from asr.scoring.texts import Text, pair_up, read_texts
 from asr.store import write_json
 from asr.text.normalize import Case, Normalizer
-from asr.text.tokenizer import Tokenizer
 
 HELP = "say whether one set of hypotheses is better than another, or only luckier"
 
@@ -26,12 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("a", metavar="A.hyp.jsonl", help="what one system recognised")
     parser.add_argument("b", metavar="B.hyp.jsonl", help="what the other system recognised, of the same manifest")
     parser.add_argument("--out", metavar="FILE.json", help="write the comparison here and its receipt beside it")
-    parser.add_argument(
-        "--case", choices=("keep", "lower"), default="keep", help="lower: upper and lower case are equal"
-    )
-    parser.add_argument(
-        "--tokens", metavar="tokens.json", help="spell all as these tokens' texts (their text.map, .remove and .case)"
-    )
+    spelled.add_arguments(parser)
     parser.add_argument(
         "--show", type=int, default=10, metavar="N", help="utterances to print, largest difference first (10)"
     )
@@ -45,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--show {args.show}: must be 0 or more")
     if args.out is not None:
         refuse_overwriting(args.out, _inputs(args))
-    spelling = Tokenizer.load(args.tokens).normalizer if args.tokens else None
+    spelling = spelled.normalizer_of(args)
     references = read_texts(args.references)
     a, b = (_scored(references, path, args.case, spelling) for path in (args.a, args.b))
     result = compare(a, b, seed=_SEED)
@@ -78,7 +73,7 @@ def _write_receipt(
 ) -> None:
     receipt = receipts.collect(
         args.command_line,
-        config={"case": args.case} | ({"text": spelling.config.model_dump(mode="json")} if spelling else {}),
+        config=spelled.settings(args, spelling),
         seed=_SEED,
         inputs=_inputs(args),
         result=comparison_values(result),

@@ -65,9 +65,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _recognise(recognizer: "Recognizer", utterances: "Sequence[Utterance]", manifest: Path) -> "list[Transcript]":
-    from asr.recognizer import AudioSource
 
-    sources = [AudioSource(item.audio, item.start, item.duration, item.channel) for item in utterances]
+    sources = [item.source for item in utterances]
     transcripts: list[Transcript] = []
     failed: list[str] = []
     with log_on_stderr("asr decode"), progress_bar("decode", unit="utterances") as progress:

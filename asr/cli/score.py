@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from asr import receipts
+from asr.cli import spelled
 from asr.cli.outputs import refuse_overwriting
 from asr.cli.progress import progress_bar
 from asr.errors import UsageError
@@ -22,7 +23,6 @@ from asr.scoring.spoken import known_speakers
 from asr.scoring.texts import Text, pair_up, read_texts, recordings
 from asr.store import write_json, write_text
 from asr.text.normalize import Normalizer
-from asr.text.tokenizer import Tokenizer
 
 HELP = "compare hypotheses with references: word and character error rates"
 
@@ -34,12 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("references", metavar="REFERENCE.jsonl", help="manifest with the texts that were spoken")
     parser.add_argument("hypotheses", metavar="HYPOTHESES.jsonl", help="what `asr decode` wrote")
     parser.add_argument("--out", metavar="FILE.json", help="write the score here and its receipt beside it")
-    parser.add_argument(
-        "--case", choices=("keep", "lower"), default="keep", help="lower: upper and lower case are equal"
-    )
-    parser.add_argument(
-        "--tokens", metavar="tokens.json", help="spell both as these tokens' texts (their text.map, .remove and .case)"
-    )
+    spelled.add_arguments(parser)
     parser.add_argument(
         "--by",
         action="append",
@@ -58,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     """Score, write and print.  Raises: InputError."""
     start = time.monotonic()
     _check_outputs(args, _inputs(args))
-    spelling = Tokenizer.load(args.tokens).normalizer if args.tokens else None
+    spelling = spelled.normalizer_of(args)
     references, hypotheses = read_texts(args.references), read_texts(args.hypotheses)
     _check_outputs(args, recordings(references, args.references))
     result = score(pair_up(references, hypotheses), case=args.case, spelling=spelling)
@@ -169,7 +164,7 @@ def _write_receipt(
 ) -> None:
     receipt = receipts.collect(
         args.command_line,
-        config={"case": args.case} | ({"text": spelling.config.model_dump(mode="json")} if spelling else {}),
+        config=spelled.settings(args, spelling),
         seed=_SEED,
         inputs=_inputs(args),
         result=values,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from asr.errors import DataError, UsageError
 from asr.receipts import file_hash
+from asr.store import read_limited
 
 if TYPE_CHECKING:
     from asr.decoding.beam import BeamConfig
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 HOTWORD_WEIGHT = 1.0
 _MAX_BYTES = 1 << 20
+_FILES = ("lm", "hotwords", "rescore", "lexicon", "grammar")  # options that name a file
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,13 +48,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def wants_search(args: argparse.Namespace) -> bool:
     """Return whether one of the options was given."""
-    return args.beam is not None or bool(files_of(args))
+    return args.beam is not None or bool(_files(args))
 
 
 def files_of(args: argparse.Namespace) -> list[Path]:
     """Return the files that the search reads."""
-    given = (args.lm, args.hotwords, args.rescore, args.lexicon, args.grammar)
-    return [path for path in given if path is not None]
+    return list(_files(args).values())
+
+
+def _files(args: argparse.Namespace) -> dict[str, Path]:
+    """Return the files that the search reads, by the names of their options."""
+    return {name: path for name in _FILES if (path := getattr(args, name)) is not None}
+
+
+def told(args: argparse.Namespace) -> str:
+    """Return for people which search is wanted, as its options without folders; "" for the best path."""
+    options = [f"--{name} {path.name}" for name, path in _files(args).items()]
+    return " ".join([*options, *([] if args.beam is None else [f"--beam {args.beam}"])])
 
 
 def recognizer_of(args: argparse.Namespace, nbest: int | None = None) -> "Recognizer":
@@ -86,8 +98,7 @@ def reader_of(args: argparse.Namespace) -> "Reader | None":
 
 def identity(args: argparse.Namespace) -> dict[str, object]:
     """Return what makes the search this search: the hashes of its files, and how wide it is."""
-    names = ("lm", "hotwords", "rescore", "lexicon", "grammar")
-    found: dict[str, object] = {name: file_hash(path) for name in names if (path := getattr(args, name)) is not None}
+    found: dict[str, object] = {name: file_hash(path) for name, path in _files(args).items()}
     return found | ({} if args.beam is None else {"beam": args.beam})
 
 
@@ -157,13 +168,8 @@ def read_hotwords(path: Path, tokenizer: "Tokenizer | None" = None) -> dict[str,
     Args: tokenizer: which must be able to spell them; None: where a lexicon decides.
     Raises: DataError naming the line.
     """
-    try:
-        with open(path, "rb") as file:
-            data = file.read(_MAX_BYTES + 1)
-    except OSError as error:
-        raise DataError(f"{path}: cannot read the hotwords: {error.strerror}; check --hotwords") from None
-    if len(data) > _MAX_BYTES:
-        raise DataError(f"{path}: holds more than a megabyte of hotwords; train a language model on them: asr lm train")
+    too_large = "holds more than a megabyte of hotwords; train a language model on them: asr lm train"
+    data = read_limited(path, _MAX_BYTES, what="the hotwords", cure="check --hotwords", too_large=too_large)
     try:
         lines = data.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:

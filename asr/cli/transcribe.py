@@ -175,7 +175,7 @@ def _check_output(tasks: Sequence[Task], suffix: str, out: Path | None) -> None:
 
 
 def _transcribe(tasks: Sequence[Task], args: argparse.Namespace) -> int:
-    from asr.recognizer import AudioSource
+    from asr.audio.source import AudioSource
 
     recognizer = searching.recognizer_of(args)
     sources = [AudioSource(task.path, channel=task.channel) for task in tasks]

@@ -107,9 +107,9 @@ def run(args: argparse.Namespace) -> None:
 def _heard(model: "AcousticModel", utterances: "Sequence[Utterance]", args: argparse.Namespace) -> "list[LogProbs]":
     from asr.cli.notes import log_on_stderr
     from asr.cli.progress import progress_bar
-    from asr.recognizer import AudioSource, Recognizer
+    from asr.recognizer import Recognizer
 
-    sources = [AudioSource(item.audio, item.start, item.duration, item.channel) for item in utterances]
+    sources = [item.source for item in utterances]
     found: list[LogProbs] = []
     with log_on_stderr("asr lm tune"), progress_bar("hear", unit="utterances") as progress:
         results = Recognizer(model, device=args.device).log_probs(sources, progress=progress)

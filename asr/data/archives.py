@@ -17,12 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr.audio.resample import Waveform
+from asr.audio.source import AudioSource
 from asr.data.manifest import read_manifest
 from asr.data.shard_index import HEADER, Shard, ShardIndex
 from asr.data.shard_reader import ShardReader, is_remote, read_index
 from asr.data.shard_row import ShardedUtterance
 from asr.errors import DataError, InputError
-from asr.recognizer import AudioSource, Recording
+from asr.recognizer import Recording
 from asr.units import Seconds
 
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".sph"})
@@ -152,7 +153,7 @@ class ManifestArchive:
         rows = read_manifest(path)
         if not rows:
             raise DataError(f"{path}: holds no utterances; give a manifest with at least one")
-        sources = [AudioSource(row.audio, row.start, row.duration, row.channel) for row in rows]
+        sources = [row.source for row in rows]
         return cls(sources, [row.id for row in rows], np.array([row.duration for row in rows]))
 
     @property

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from asr.audio.source import AudioSource
 from asr.errors import DataError, did_you_mean, shown
 from asr.store import replacing
 from asr.units import Seconds, is_number
@@ -49,6 +50,11 @@ class Utterance:
     speaker: str | None = None
     channel: int | None = None
     language: str | None = None
+
+    @property
+    def source(self) -> AudioSource:
+        """Where its sound lies."""
+        return AudioSource(self.audio, self.start, self.duration, self.channel)
 
 
 @dataclass(frozen=True, slots=True)

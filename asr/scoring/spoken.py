@@ -1,25 +1,15 @@
 """Who spoke an utterance, where its sound lies, and when its words were heard: what rows say beside their texts."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from asr.audio.source import AudioSource
 from asr.errors import DataError, shown
 from asr.scoring.texts import Text
 from asr.units import Seconds, is_number
 
 Progress = Callable[[int, int | None, float], None]  # utterances done, in all, seconds of audio done
-
-
-@dataclass(frozen=True, slots=True)
-class Sound:
-    """Where the sound of an utterance lies: [start, start + duration) in seconds (None: to the end) of a channel."""
-
-    path: Path
-    start: Seconds
-    duration: Seconds | None
-    channel: int | None  # counted from 0; None mixes all
 
 
 def speakers(texts: Mapping[str, Text], manifest: str | Path) -> dict[str, str]:
@@ -56,7 +46,7 @@ def durations(texts: Mapping[str, Text], manifest: str | Path) -> dict[str, Seco
     return found
 
 
-def source_of(name: str, text: Text, manifest: str | Path) -> Sound:
+def source_of(name: str, text: Text, manifest: str | Path) -> AudioSource:
     """Return where the sound of an utterance lies; paths start from the manifest's folder.
 
     Raises: DataError if the row names no audio, or nonsense.
@@ -70,7 +60,7 @@ def source_of(name: str, text: Text, manifest: str | Path) -> Sound:
         raise DataError(f"{where}: utterance {name!r}: 'start' must be seconds from 0, got {shown(start)}; correct it")
     if channel is not None and (type(channel) is not int or channel < 0):
         raise DataError(f"{where}: utterance {name!r}: 'channel' must count from 0, got {shown(channel)}; correct it")
-    return Sound(Path(manifest).resolve().parent / audio, float(start), text.duration, channel)
+    return AudioSource(Path(manifest).resolve().parent / audio, float(start), text.duration, channel)
 
 
 def word_times(text: Text) -> tuple[tuple[Seconds, Seconds], ...]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from asr.errors import DataError, did_you_mean, shown
+from asr.store import read_limited
 
 MAX_BYTES = 8 << 20
 MAX_NESTING = 100  # brackets within brackets
@@ -82,13 +83,8 @@ def read_grammar(path: str | Path, normalize: Normalize) -> Grammar:
     Args: normalize: spells words as the model's texts.
     Raises: DataError naming file and line.
     """
-    try:
-        with open(path, "rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise DataError(f"{path}: cannot read the grammar: {error.strerror}; check --grammar") from None
-    if len(data) > MAX_BYTES:
-        raise DataError(f"{path}: larger than {MAX_BYTES >> 20} MB, the most that a grammar may be; list fewer phrases")
+    too_large = f"larger than {MAX_BYTES >> 20} MB, the most that a grammar may be; list fewer phrases"
+    data = read_limited(path, MAX_BYTES, what="the grammar", cure="check --grammar", too_large=too_large)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

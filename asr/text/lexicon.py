@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asr.errors import DataError, shown
+from asr.store import read_limited
 
 if TYPE_CHECKING:
     from asr.text.normalize import Normalizer
 
 MAX_BYTES = 32 << 20
+_TOO_LARGE = f"larger than {MAX_BYTES >> 20} MB, the most that a lexicon may be; leave out words"
 UNSPOKEN = ("<blank>", "▁")  # the names of tokens that are no sounds
 JOINED = "-"  # between the sounds of what is no word
 _ALTERNATIVE = re.compile(r"(.+)\(\d+\)")  # WORD(2)
@@ -83,11 +85,7 @@ def read_lexicon(path: str | Path, normalizer: "Normalizer", *, pronounced: bool
     Args: pronounced: refuse a list of words.
     Raises: DataError naming file and line.
     """
-    try:
-        with open(path, "rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise DataError(f"{path}: cannot read the lexicon: {error.strerror}; check --lexicon") from None
+    data = read_limited(path, MAX_BYTES, what="the lexicon", cure="check --lexicon", too_large=_TOO_LARGE)
     lexicon = parse_lexicon(data, normalizer, where=str(path))
     if pronounced and lexicon.is_list:
         word, line = next(iter(lexicon.lines.items()))
@@ -98,7 +96,7 @@ def read_lexicon(path: str | Path, normalizer: "Normalizer", *, pronounced: bool
 def parse_lexicon(data: bytes, normalizer: "Normalizer", *, where: str) -> Lexicon:
     """Return the lexicon that a text holds.  Args, Raises: as `read_lexicon`."""
     if len(data) > MAX_BYTES:
-        raise DataError(f"{where}: larger than {MAX_BYTES >> 20} MB, the most that a lexicon may be; leave out words")
+        raise DataError(f"{where}: {_TOO_LARGE}")
     words: dict[str, dict[Sounds, None]] = {}
     lines: dict[str, int] = {}
     without = None  # the first line without a pronunciation

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from asr.config import parse
 from asr.errors import DataError, UsageError
-from asr.store import write_json
+from asr.store import read_limited, write_json
 from asr.text.lexicon import MAX_BYTES, Lexicon, describe_missing, parse_lexicon, refuse_missing
 from asr.text.normalize import Normalizer, NormalizerConfig
 
@@ -480,13 +480,8 @@ def _printable(character: str) -> str:
 
 
 def _read_json(path: str | Path) -> dict[str, Any]:
-    try:
-        with open(path, "rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise DataError(f"{path}: cannot read the tokens: {error.strerror}; make them with asr tokens") from None
-    if len(data) > MAX_FILE_BYTES:
-        raise _bad_file(path, f"longer than {MAX_FILE_BYTES} bytes")
+    too_large = _not_usable(f"longer than {MAX_FILE_BYTES} bytes")
+    data = read_limited(path, MAX_FILE_BYTES, what="the tokens", cure="make them with asr tokens", too_large=too_large)
     try:
         values = json.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError):
@@ -497,4 +492,8 @@ def _read_json(path: str | Path) -> dict[str, Any]:
 
 
 def _bad_file(path: str | Path, why: str) -> DataError:
-    return DataError(f"{path}: not a usable token list: {why}; make it again with asr tokens")
+    return DataError(f"{path}: {_not_usable(why)}")
+
+
+def _not_usable(why: str) -> str:
+    return f"not a usable token list: {why}; make it again with asr tokens"

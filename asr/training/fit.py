@@ -85,6 +85,17 @@ def fit(request: Request, *, say: Callable[[str], None], progress: Progress) -> 
     )
 
 
+OUR_OWN: dict[str, Any] = {  # options of a Trainer: what we do in its place
+    "reload_dataloaders_every_n_epochs": 1,  # an epoch's plan is made when it starts
+    "num_sanity_val_steps": 0,
+    "limit_val_batches": 0,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "logger": False,
+}
+
+
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
     """Keep Lightning's banners and advice out of our output; its errors still arrive."""
@@ -235,14 +246,8 @@ def _trainer(request: Request, monitor: Monitor, module: CtcTraining, precision:
         max_epochs=config.epochs - module.position.epoch,
         accumulate_grad_batches=config.loader.accumulate,
         callbacks=[monitor],
-        reload_dataloaders_every_n_epochs=1,  # an epoch's plan is made when it starts
         use_distributed_sampler=False,  # the plan already gives every rank its part
-        num_sanity_val_steps=0,
-        limit_val_batches=0,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        logger=False,
+        **OUR_OWN,
         default_root_dir=str(request.out),
     )
 

@@ -23,7 +23,7 @@ from asr.lm.lstm_perplexity import TokenPerplexity, token_perplexity
 from asr.lm.sentences import Sentences, hold_out
 from asr.text.tokenizer import Tokenizer
 from asr.training.checkpoint import optimizer_tensors
-from asr.training.fit import quiet_lightning
+from asr.training.fit import OUR_OWN, quiet_lightning
 from asr.training.language import LanguageConfig, LanguagePosition, LanguageTraining
 from asr.training.monitor import Progress
 from asr.training.stopping import InterruptionError, StopsOnInterrupt
@@ -220,13 +220,7 @@ def _train(module: LanguageTraining, watch: _Watch, epochs: int, say: Callable[[
             devices=1,
             max_epochs=epochs - module.position.epoch,
             callbacks=[watch],
-            reload_dataloaders_every_n_epochs=1,  # an epoch's plan is made when it starts
-            num_sanity_val_steps=0,
-            limit_val_batches=0,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            logger=False,
+            **OUR_OWN,
         )
         try:
             with watch.stopping_on_interrupt():

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from asr.audio.source import AudioSource
 from asr.errors import DataError, InputError
 from asr.model import AcousticModel
-from asr.recognizer import AudioSource, Recognizer
+from asr.recognizer import Recognizer
 
 # Of speech that is in the domain, this share is flagged.
 FLAGGED_SHARE = 0.02

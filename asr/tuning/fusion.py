@@ -5,7 +5,6 @@ bonuses comes first, then ever finer steps around its best, then the blank penal
 """
 
 import itertools
-import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from asr.decoding.lexicon import vocabulary_of
 from asr.decoding.scorer import FusionConfig, fuse
 from asr.decoding.searching import SearchReader
 from asr.errors import DataError
+from asr.receipts import cores
 from asr.scoring.error_rate import character_errors, word_errors
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class _Trial:
         """Return the setting with its errors."""
         fusion = self._fusion._replace(weight=weight * LN_10, bonus=bonus)
         config = self._config.model_copy(update={"blank_penalty": blank_penalty})
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
+        with ThreadPoolExecutor(cores()) as threads:
             counts = list(threads.map(partial(self._errors, config, fusion), self._pairs))
         words, characters = (sum(column) for column in zip(*counts, strict=True))
         return Setting(weight, bonus, blank_penalty, words, characters)

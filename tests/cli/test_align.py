@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from asr.audio.source import AudioSource
 from asr.cli.main import main
 from asr.data.importers import import_manifest
 from asr.data.importers.task import ImportOptions
 from asr.data.importers.textgrid import parse_textgrid
 from asr.data.manifest import Utterance, read_manifest, write_manifest
-from asr.recognizer import AudioSource, Recognizer
+from asr.recognizer import Recognizer
 from tests.tiny_model import babble, tiny_model, write_wav
 
 

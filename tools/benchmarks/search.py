@@ -109,13 +109,13 @@ def _write_job(folder: Path, manifests: Mapping[str, Path], args: argparse.Names
 
     from asr.data.manifest import read_manifest
     from asr.model import AcousticModel
-    from asr.recognizer import AudioSource, Recognizer, resolve_model
+    from asr.recognizer import Recognizer, resolve_model
 
     model = AcousticModel.load(resolve_model("an4"))
     model.tokenizer.save(folder / "tokens.json")
     test = read_manifest(manifests["test"])
     say("log-probs of AN4's test part")
-    heard = list(Recognizer(model).log_probs([AudioSource(item.audio) for item in test]))
+    heard = list(Recognizer(model).log_probs([item.source for item in test]))
     random = np.random.default_rng(SEED)
     frames = round(SECONDS * model.sample_rate / model.geometry.encoder_hop)
     pieces: list[Any] = []
