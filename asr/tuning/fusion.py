@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from asr.decoding.beam import BeamConfig, BeamSearch
 from asr.decoding.fusion import LN_10, Fusion
+from asr.decoding.greedy import FramePath, collapse
 from asr.decoding.lexicon import vocabulary_of
 from asr.decoding.scorer import FusionConfig, fuse
 from asr.decoding.searching import SearchReader
@@ -146,7 +147,8 @@ class _Trial:
         """Return the word errors of the best path."""
         total = 0
         for log_probs, reference in self._pairs:
-            ids = [token for token, _ in itertools.groupby(log_probs.argmax(1).tolist()) if token]
+            spans = collapse(FramePath(log_probs.argmax(1), log_probs.max(1)))
+            ids = [span.token_id for span in spans]
             total += word_errors(reference, self._tokenizer.decode(ids).split())
         return total
 
