@@ -1,8 +1,9 @@
 """What a search adds to the acoustic score of a prefix: a language model over words or tokens, and hotwords.
 
 Words are scored when they are complete.  Until then a prefix counts as the best word that it can still become, and one
-that no word of the vocabulary starts with counts as unknown; both are taken back when the word ends (language model
-look-ahead, Ortmanns et al. 1996).  So the vocabulary stays open, and the beam does not fill with what no word is.
+that no word of the vocabulary starts with counts the more as unknown the longer it is; both are taken back when the
+word ends (language model look-ahead, Ortmanns et al. 1996).  So the vocabulary stays open, and the beam does not fill
+with what no word is.
 Where it is closed, a prefix that no word starts with is impossible.  Of words that are spelled alike the one is said
 that the language model finds best at that place.
 
@@ -26,6 +27,7 @@ WORDS, TOKENS, NO_MODEL = 1, 2, 0  # what the language model's units are
 SPACE, STRANGE = 0, -1  # characters of a trie: of hotwords the space; one that no trie holds
 DEAD = -1  # state of a trie that nothing in it continues
 LN_10 = float(np.log(10.0))
+UNKNOWN_LETTERS = 10  # after so many an unfinished word that is unknown costs as much as a finished one
 # columns of a prefix's states
 TRIE, MODEL, HOTWORD, LENGTH = 0, 1, 2, 3
 # columns of what is added to a prefix's score: all of it; without what is taken back when the word ends; the natural
@@ -221,13 +223,16 @@ def _spell(fusion: Any, states: Any, added: Any, character: int) -> None:
 
 
 @inner
-def _look_ahead(fusion: Any, states: Any) -> float:
-    """Return what the unfinished word counts for."""
+def _look_ahead(fusion: Any, states: Any, before: float) -> float:
+    """Return what the unfinished word counts for; before: what it did a token ago."""
     if fusion.units != WORDS or states[LENGTH] == 0:
         return 0.0
-    if states[TRIE] == DEAD:
-        return float(fusion.weight * fusion.arcs.log10_probs[UNKNOWN] + fusion.unknown)
-    return float(fusion.weight * fusion.vocabulary.values[states[TRIE]])
+    if states[TRIE] != DEAD:
+        return float(fusion.weight * fusion.vocabulary.values[states[TRIE]])
+    if fusion.closed:  # impossible already
+        return 0.0
+    price = fusion.weight * fusion.arcs.log10_probs[UNKNOWN] + fusion.unknown
+    return float(min(before, price * min(1.0, states[LENGTH] / UNKNOWN_LETTERS)))
 
 
 @inner
@@ -242,7 +247,8 @@ def extend(fusion: Any, states: Any, added: Any, token: int, new_states: Any, ne
         _spell(fusion, new_states, new_added, spelling.characters[place])
     if fusion.units == TOKENS:
         _say(fusion, new_states, new_added, fusion.token_words[token], -1)
-    new_added[ALL] = new_added[CERTAIN] + _look_ahead(fusion, new_states)
+    before = 0.0 if spelling.starts[token] else added[ALL] - added[CERTAIN]
+    new_added[ALL] = new_added[CERTAIN] + _look_ahead(fusion, new_states, before)
 
 
 def finished(fusion: Fusion, states: NDArray[np.int32], added: NDArray[np.float64]) -> NDArray[np.float64]:

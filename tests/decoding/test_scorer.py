@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from asr.decoding.beam import BeamConfig, BeamSearch
+from asr.decoding.fusion import ALL, CERTAIN, MODEL, extend
 from asr.decoding.scorer import FusionConfig, fuse
 from asr.errors import DataError
 from asr.lm.ngram import NgramModel
@@ -131,6 +132,25 @@ def test_the_look_ahead_is_taken_back_when_the_word_ends(tmp_path: Path) -> None
         ids = ids[:-1] if ids[-1] == 1 else ids  # a space at the end says nothing
         acoustic = all_texts(log_probs[:frames])[ids]
         assert found[ids] == pytest.approx(acoustic + expected, abs=1e-4)
+
+
+def test_an_unknown_word_costs_the_more_the_longer_it_is(tmp_path: Path) -> None:
+    """Priced in full at its first strange letter, it lost to words that were still to prove themselves."""
+    tokenizer = characters("▁abc")
+    fusion = fuse(tokenizer, model_of(tmp_path, "a b\n" * 1000 + "ab\n"), CONFIG)
+    states, added = np.zeros((2, 4), np.int32), np.zeros((2, 4))
+    states[0, MODEL] = fusion.start
+    ahead = []
+    for token in tokenizer.encode("ab" + "c" * 12):
+        extend(fusion, states[0], added[0], token, states[1], added[1])
+        states[0], added[0] = states[1], added[1]
+        ahead.append(added[0, ALL] - added[0, CERTAIN])
+    price = CONFIG.weight * LN_10 * fusion.arcs.log10_probs[0] + CONFIG.unknown
+    assert ahead == sorted(ahead, reverse=True)
+    assert price < ahead[1] < 0, "or the test would not see what is kept of the prefix that was known"
+    assert ahead[2] == pytest.approx(min(0.3 * price, ahead[1]))
+    assert ahead[5] == pytest.approx(min(0.6 * price, ahead[1]))
+    assert ahead[9:] == pytest.approx([price] * 5)
 
 
 def test_the_search_is_compiled_once_with_a_model_and_without(tmp_path: Path) -> None:
