@@ -17,13 +17,12 @@ from numpy.typing import NDArray
 from asr.errors import DataError
 from asr.lm.arpa_table import Section, build_table
 from asr.lm.automaton import automaton
-from asr.lm.ngram import LOWEST_LOG10, NgramModel
+from asr.lm.ngram import LOWEST_LOG10, MAX_ORDER, NgramModel
 from asr.lm.reading import line_blocks, named
 from asr.lm.table import MAX_NGRAMS
 from asr.lm.words import ABSENT, MARKS, WordTable, find_or_add, find_word, hash_of
 from asr.native import compiled
 
-MAX_ORDER = 16
 _FIRST_ROWS = 1 << 16
 _COUNT = re.compile(rb"ngram\s+(\d{1,3})\s*=\s*(\d{1,18})\s*\Z")
 _SECTION = re.compile(rb"\\(\d{1,3})-grams:\s*\Z")

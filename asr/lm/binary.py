@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr.errors import DataError
-from asr.lm.ngram import ARRAYS, NgramModel
+from asr.lm.ngram import ARRAYS, MAX_ORDER, NgramModel
 from asr.lm.words import MARKS
 from asr.store import json_text, replacing
 
@@ -88,7 +88,9 @@ def _check_header(path: str | Path, header: dict[str, Any]) -> None:
         value = header.get(key)
         if not isinstance(value, int) or isinstance(value, bool) or not lowest <= value < 1 << 40:
             raise _broken(path, f"{key} in its header is {value!r}")
-    if header.get("binding") is not None and not isinstance(header["binding"], dict):
+    if header["order"] > MAX_ORDER:
+        raise _broken(path, f"order in its header is {header['order']}, and {MAX_ORDER} is the most")
+    if not isinstance(header.setdefault("binding", None), dict | None):
         raise _broken(path, "the binding in its header is no object")
 
 
@@ -130,7 +132,8 @@ def _symbols(path: str | Path, letters: bytes, count: int) -> tuple[str, ...]:
 
 
 def _check_values(path: str | Path, model: NgramModel) -> None:
-    """Refuse what would lead a search out of the arrays or around in circles, and what is no log-probability."""
+    """Refuse what would lead a search out of the arrays or around in circles, what it would not find, and what is no
+    log-probability."""
     states, arcs, words = model.num_states, len(model.words), len(model.symbols)
     good = (
         model.first[0] == 0
@@ -144,6 +147,8 @@ def _check_values(path: str | Path, model: NgramModel) -> None:
         and all(part.min() >= 0 and _below_own_place(begin, part) for begin, part in _parts(model.links))
         and all(_within(part, LOWEST, 0) for _, part in _parts(model.log10_probs))
         and all(_within(part, LOWEST, -LOWEST) for _, part in _parts(model.backoffs))
+        and all(_ascend_within_states(begin, part, model.first) for begin, part in _parts(model.words))
+        and _levels_fit(model)
     )
     if not good:
         raise _broken(path, "its arrays do not fit together")
@@ -164,6 +169,20 @@ def _within(array: NDArray[Any], low: float, high: float) -> bool:
 def _below_own_place(begin: int, links: NDArray[np.int32]) -> bool:
     """Return whether each state but the empty one links to a smaller one."""
     return bool((links[begin == 0 :] < np.arange(begin + (begin == 0), begin + len(links))).all())
+
+
+def _ascend_within_states(begin: int, words: NDArray[np.int32], first: NDArray[np.int64]) -> bool:
+    """Return whether a word is greater than the one before wherever no state begins: they are found by bisection."""
+    places = begin + 1 + np.flatnonzero(words[1:] <= words[:-1])
+    return bool((first[np.searchsorted(first, places)] == places).all())
+
+
+def _levels_fit(model: NgramModel) -> bool:
+    """Return whether there are as many context lengths as the order allows, each state reached by one arc."""
+    try:
+        return len(model.level_bounds()) - 1 <= model.order
+    except ValueError:
+        return False
 
 
 def _broken(path: str | Path, why: str) -> DataError:

@@ -25,6 +25,7 @@ ARRAYS: dict[str, np.dtype[Any]] = {
     "links": np.dtype("<i4"),
 }
 LOWEST_LOG10 = -100.0  # of an unknown word, where the model has no <unk>
+MAX_ORDER = 16  # of a model that is read
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,13 +102,17 @@ class NgramModel:
 
     def level_bounds(self) -> list[int]:
         """Return where the states of each context length begin, and their number last: states of length k are
-        bounds[k] to bounds[k + 1]."""
+        bounds[k] to bounds[k + 1].
+
+        Raises: ValueError if the arrays are those of no model: some states are reached by no arc, or by several.
+        """
         bounds = [0, 1]
         while bounds[-1] < self.num_states:
             arcs = slice(int(self.first[bounds[-2]]), int(self.first[bounds[-1]]))
             # a word leads to a longer context only if all of the n-gram is one, and each context is reached so
             longer = int(np.count_nonzero(self.nexts[arcs] >= bounds[-1]))
-            assert longer, "a state that no arc leads to"
+            if not 0 < longer <= self.num_states - bounds[-1]:
+                raise ValueError(f"{longer} arcs lead to states from {bounds[-1]} on, of {self.num_states}")
             bounds.append(bounds[-1] + longer)
         return bounds
 

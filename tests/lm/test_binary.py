@@ -77,6 +77,29 @@ def test_changed_bytes_never_lead_out_of_the_arrays(model: NgramModel, tmp_path:
     assert refused > 100
 
 
+def test_arrays_of_no_model_are_refused(model: NgramModel, tmp_path: Path) -> None:
+    """Each index lies within its array, yet a word would not be found, or a state belong to no context or to two."""
+    states, begin = model.num_states, int(model.first[1])
+    state = int(np.flatnonzero(np.diff(model.first[1:]) > 1)[0]) + 1  # has two words or more
+    swapped = model.words.copy()
+    swapped[model.first[state] : model.first[state] + 2] = swapped[model.first[state] : model.first[state] + 2][::-1]
+    unreached, doubly = model.nexts.copy(), model.nexts.copy()
+    unreached[:begin] = 0
+    doubly[begin:] = states - 1
+    for changed in ({"words": swapped}, {"nexts": unreached}, {"nexts": doubly}):
+        write_binary(tmp_path / "lm", dataclasses.replace(model, **changed))
+        with pytest.raises(DataError, match="its arrays do not fit together"):
+            read_binary(tmp_path / "lm")
+
+
+def test_a_header_may_leave_the_binding_out(model: NgramModel, tmp_path: Path) -> None:
+    write_binary(tmp_path / "lm", model)
+    content = (tmp_path / "lm").read_bytes()
+    renamed = content.replace(b'"binding": null', b'"nothing": null', 1)
+    (tmp_path / "lm").write_bytes(renamed)
+    assert read_binary(tmp_path / "lm").binding is None
+
+
 def with_header(path: Path, content: bytes, **changed: object) -> None:
     size = int.from_bytes(content[len(MAGIC) : 16], "little")
     header = json.loads(content[16 : 16 + size]) | changed
@@ -93,6 +116,8 @@ def with_header(path: Path, content: bytes, **changed: object) -> None:
         ({"states": -1}, "states in its header"),
         ({"arcs": 10**15}, "arcs in its header"),
         ({"arcs": True}, "arcs in its header"),
+        ({"order": 10**11}, "order in its header is 100000000000, and 16 is the most"),
+        ({"order": 2}, "arrays do not fit"),
         ({"arcs": 10**9}, "bytes where its header says"),
         ({"binding": 3}, "binding"),
     ],
