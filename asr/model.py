@@ -13,7 +13,7 @@ from asr.errors import DataError
 from asr.features.frontend import FeatureConfig, Frontend
 from asr.features.normalization import Moments
 from asr.nn.encoder import Encoder, EncoderConfig
-from asr.store import Storage, compress, load, load_stored, save
+from asr.store import Storage, compress, load, load_stored, refuse_other_kinds, save
 from asr.text.tokenizer import Tokenizer
 from asr.units import FrameGeometry
 
@@ -115,8 +115,7 @@ class AcousticModel(nn.Module):
     @staticmethod
     def unpacked(tensors: dict[str, Tensor], header: dict[str, Any], *, where: str) -> "AcousticModel":
         """Return the model of `packed` tensors and header.  Raises: DataError naming `where`."""
-        if header.get("kind") != "model" or not isinstance(header.get("model"), dict):
-            raise DataError(f"{where}: holds a {header.get('kind')!r}, not a model; give a model file")
+        refuse_other_kinds(header, where)
         config = _parse_stored(header["model"], where)
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(STATE_PREFIX)}
         model_bytes = tokenizer_bytes(tensors.pop(TOKENIZER_TENSOR, None), where)

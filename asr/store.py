@@ -24,6 +24,12 @@ MAX_HEADER_BYTES = 16 << 20
 SCALE_SUFFIX = "#scale"  # of the tensor that holds the scales of an int8 one
 SMALL_MATRIX = 1 << 15  # values up to which int8 storage leaves a matrix as it is
 SCALED_TOGETHER = 64  # neighbours in a row that share an int8 scale
+# what files begin with that are given by mistake
+_NGRAMS = {
+    b"asr-ngram\n": "an n-gram language model",
+    b"\\data\\": "an n-gram language model",
+    b"\x1f\x8b": "a gzip file, perhaps an n-gram language model",
+}
 
 Storage = Literal["float32", "float16", "int8"]
 
@@ -167,6 +173,8 @@ def read_header(path: str | Path) -> dict[str, Any]:
     try:
         size = os.stat(path).st_size
         with open(path, "rb") as file:
+            _refuse_ngrams(path, file.read(max(map(len, _NGRAMS))))
+            file.seek(0)
             count = int.from_bytes(file.read(8), "little")
             if not 2 <= count <= min(MAX_HEADER_BYTES, size - 8):
                 raise _not_a_model(path, f"no header in its {size} bytes")
@@ -195,6 +203,21 @@ def _checked_header(path: str | Path, metadata: Any) -> dict[str, Any]:
             f"{path}: format {version}; this version reads 1 to {FORMAT_VERSION}; upgrade the toolkit to read it"
         )
     return dict(header)
+
+
+def refuse_other_kinds(header: Mapping[str, Any], where: str) -> None:
+    """Raise DataError unless a header is that of a recogniser, whose kind is "model"."""
+    kind = header.get("kind")
+    if kind == "lstm-lm":
+        raise DataError(f"{where}: holds an LSTM language model, not a recogniser; it goes with --rescore, see asr lm info")
+    if kind != "model" or not isinstance(header.get("model"), dict):
+        raise DataError(f"{where}: holds a {str(kind)[:40]!r}, not a model; give a model file")
+
+
+def _refuse_ngrams(path: str | Path, start: bytes) -> None:
+    for mark, what in _NGRAMS.items():
+        if start.startswith(mark):
+            raise DataError(f"{path}: not a model file but {what}, which goes with --lm; see asr lm info")
 
 
 def _not_a_model(path: str | Path, why: str) -> DataError:

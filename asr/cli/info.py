@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from asr.errors import EXIT_DONE, DataError, shown
-from asr.store import SCALE_SUFFIX, read_header
+from asr.store import SCALE_SUFFIX, read_header, refuse_other_kinds
 from asr.units import is_number
 
 HELP = "print all that a model file knows about itself"
@@ -46,8 +46,7 @@ def describe(path: Path) -> dict[str, Any]:
     Raises: DataError if it is not a model file.
     """
     header = read_header(path)
-    if header.get("kind") != "model":
-        raise DataError(f"{path}: holds a {header.get('kind')!r}, not a model; give a model file")
+    refuse_other_kinds(header, str(path))
     _check_types(path, header)
     shapes = _shapes(path)
     parameters = [

@@ -139,14 +139,12 @@ def beam_config(beam: int | None) -> "BeamConfig":
 
 
 def _rescorer(path: Path, tokenizer: "Tokenizer") -> "Rescorer":
-    from asr.config import parse
     from asr.decoding.rescoring import Rescorer, RescoringConfig
     from asr.lm.lstm import LstmLanguageModel
 
     model = LstmLanguageModel.load(path)
     model.check_tokens(tokenizer, str(path))
-    config = parse(RescoringConfig, dict(model.notes.rescoring or {}), where=str(path))
-    return Rescorer(tokenizer, model.log_prob, config)
+    return Rescorer(tokenizer, model.log_prob, RescoringConfig.stored(model.notes.rescoring, str(path)))
 
 
 def _grammar_reader_of(args: argparse.Namespace, tokenizer: "Tokenizer", nbest: int | None) -> "Reader":
@@ -163,7 +161,7 @@ def _grammar_reader_of(args: argparse.Namespace, tokenizer: "Tokenizer", nbest: 
 
 
 def read_hotwords(path: Path, tokenizer: "Tokenizer | None" = None) -> dict[str, float]:
-    """Return phrase -> weight of a file with a phrase a line, then perhaps a tab and its weight.
+    """Return phrase -> weight of a file with a phrase a line, then perhaps a tab and its weight; later lines count.
 
     Args: tokenizer: which must be able to spell them; None: where a lexicon decides.
     Raises: DataError naming the line.
@@ -178,6 +176,7 @@ def read_hotwords(path: Path, tokenizer: "Tokenizer | None" = None) -> dict[str,
     for number, line in enumerate(lines, 1):
         if line.strip():
             phrase, weight = _hotword(line, f"{path}:{number}", tokenizer)
+            found.pop(phrase, None)  # so that it comes after another spelling of it that stands between the two lines
             found[phrase] = weight
     if not found:
         raise DataError(f"{path}: holds no hotwords; write a phrase a line")

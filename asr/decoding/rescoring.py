@@ -1,13 +1,14 @@
 """The answers of a search, put in a new order by a second language model that is too slow to search with."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from asr.config import Config
+from asr.config import Config, parse
 from asr.decoding.beam import Prefix
+from asr.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from asr.text.tokenizer import Tokenizer
@@ -26,6 +27,17 @@ class RescoringConfig(Config):
 
     weight: float = Field(default=0.3, ge=0, description="of the second language model's natural logs")
     bonus: float = Field(default=2.0, description="for each word, beside that of the search")
+
+    @classmethod
+    def stored(cls, values: Mapping[str, float] | None, where: str) -> "RescoringConfig":
+        """Return what the file of a second model holds, the defaults if that is nothing.
+
+        Raises: DataError naming `where` for keys or numbers that cannot be.
+        """
+        try:
+            return parse(cls, dict(values or {}), where=where)
+        except UsageError as error:
+            raise DataError(f"{error}; get the file again, or fit its weights anew: asr lm weigh") from None
 
 
 class Rescorer:

@@ -8,15 +8,24 @@ from asr.errors import DataError
 from asr.lm.arpa import read_arpa
 from asr.lm.arpa_writing import write_arpa
 from asr.lm.binary import is_binary, read_binary, write_binary
+from asr.lm.binding import binding_of
 from asr.lm.ngram import NgramModel
 
 ARPA_SUFFIXES = (".arpa", ".arpa.gz")
 
 
 def load_ngram(path: str | Path) -> NgramModel:
-    """Return the model of a file of ours, or of an ARPA file, plain or gzip.  Raises: DataError if it is neither."""
+    """Return the model of a file of ours, or of an ARPA file, plain or gzip.
+
+    Raises: DataError if it is neither, or says of the recogniser that it is for what cannot be.
+    """
     if is_binary(path):
-        return read_binary(path)
+        model = read_binary(path)
+        try:
+            binding_of(model)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
+        return model
     if is_lstm(path):
         raise DataError(
             f"{path}: no n-gram model but a file of tensors; an LSTM language model goes with --rescore, a recogniser"

@@ -91,7 +91,7 @@ def test_standard_input_a_validation_text_and_a_configuration(
         (["train", "text", "LSTM", "--order", "2"], EXIT_USAGE, "--order is for --kind ngram; leave it out, or give"),
         (["train", "text", "--kind", "lstm", "--out", "out"], EXIT_USAGE, "--model is missing; name the recogniser"),
         (["train", "text", "--kind", "lstm", "--model", "an5", "--out", "out"], EXIT_DATA, "did you mean 'an4'?"),
-        (["train", "text", "--kind", "lstm", "--model", "lstm.safetensors", "--out", "out"], EXIT_DATA, "not a model;"),
+        (["train", "text", "--kind", "lstm", "--model", "lstm.safetensors", "--out", "out"], EXIT_DATA, "not a recogniser; it goes with --rescore"),
         (
             ["train", "text", "--kind", "lstm", "--model", "model.safetensors", "--out", "text"],
             EXIT_USAGE,
@@ -180,15 +180,17 @@ def test_the_weight_is_fitted_on_kept_answers(folder: Path, tmp_path: Path, caps
     found.notes = replace(found.notes, rescoring={"strength": 1.0})
     found.save(out)
     capsys.readouterr()
-    assert main(["decode", str(folder / "m.jsonl"), *model, "--rescore", str(out)]) == EXIT_USAGE
-    assert "strength: unknown key" in capsys.readouterr().err
+    assert main(["decode", str(folder / "m.jsonl"), *model, "--rescore", str(out)]) == EXIT_DATA
+    error = capsys.readouterr().err
+    assert f"{out}: strength: unknown key" in error
+    assert error.endswith("get the file again, or fit its weights anew: asr lm weigh\n")
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         ("none", "none: cannot read the model: No such file"),
-        ("ngram", "ngram: not a model file, or a truncated one"),
+        ("ngram", "ngram: not a model file but an n-gram language model, which goes with --lm; see asr lm info"),
         ("model.safetensors", "holds a 'model', not an LSTM language model"),
     ],
 )
@@ -198,6 +200,34 @@ def test_what_cannot_rescore_is_one_line(
     arguments = ["transcribe", str(folder / "a.wav"), "--model", str(folder / "model.safetensors")]
     capsys.readouterr()
     assert main([*arguments, "--rescore", str(folder / name)]) == EXIT_DATA
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [["transcribe", "a.wav", "--model"], ["info"], ["align", "m.jsonl", "--model"]])
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("ngram", "ngram: not a model file but an n-gram language model, which goes with --lm; see asr lm info"),
+        ("a.arpa", "a.arpa: not a model file but an n-gram language model, which goes with --lm"),
+        ("a.arpa.gz", "a.arpa.gz: not a model file but a gzip file, perhaps an n-gram language model"),
+        ("lstm.safetensors", "holds an LSTM language model, not a recogniser; it goes with --rescore, see asr lm info"),
+    ],
+)
+def test_a_language_model_as_the_recogniser_is_told(
+    folder: Path,
+    command: list[str],
+    name: str,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(folder)
+    if ".arpa" in name:
+        assert main(["lm", "prune", "ngram", "--threshold", "1e-9", "--out", name]) == EXIT_DONE
+    capsys.readouterr()
+    assert main([*command, name]) == EXIT_DATA
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1

@@ -7,7 +7,9 @@ import pytest
 
 from asr.cli.main import main
 from asr.cli.searching import read_hotwords
+from asr.decoding.scorer import fuse
 from asr.errors import DataError
+from asr.text.tokenizer import Tokenizer
 from tests.tiny_model import babble, tiny_model, write_wav
 
 
@@ -179,6 +181,13 @@ def test_hotwords_that_cannot_be_used_are_told(tmp_path: Path, content: bytes, m
     with pytest.raises(DataError) as caught:
         read_hotwords(tmp_path / "hotwords")
     assert message in str(caught.value)
+
+
+def test_of_a_phrase_that_is_spelled_in_two_ways_the_last_line_counts(tmp_path: Path) -> None:
+    tokenizer = Tokenizer.from_state({"kind": "char", "normalizer": {}, "symbols": ["<blank>", *"▁abcd"]})
+    (tmp_path / "hotwords").write_text("bad cab\t1\nbad  cab\t2\nbad cab\t3\n")
+    fusion = fuse(tokenizer, hotwords=read_hotwords(tmp_path / "hotwords"))
+    assert fusion.hotwords.values.max() == 3
 
 
 def test_an_archive_is_searched_but_not_by_ray(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -121,10 +121,17 @@ def test_a_model_over_tokens_fits(tmp_path: Path) -> None:
         ({"tuned": {"weight": -1}}, "tuned"),
     ],
 )
-def test_a_binding_that_is_none_is_a_broken_file(model: NgramModel, changed: dict[str, Any], message: str) -> None:
+def test_a_binding_that_is_none_is_a_broken_file(
+    model: NgramModel, changed: dict[str, Any], message: str, tmp_path: Path
+) -> None:
     bound = bind(model, tokens())
+    broken = replace(bound, binding={**(bound.binding or {}), **changed})
+    with pytest.raises(DataError, match="^binding of the language model: "):
+        binding_of(broken)
+    save_ngram(tmp_path / "lm", broken)
     with pytest.raises(DataError) as caught:
-        binding_of(replace(bound, binding={**(bound.binding or {}), **changed}))
+        load_ngram(tmp_path / "lm")
+    assert str(caught.value).startswith(f"{tmp_path / 'lm'}: binding of the language model: ")
     assert message in str(caught.value)
     assert str(caught.value).endswith("get the file again or make it anew")
     assert "\n" not in str(caught.value)
