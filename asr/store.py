@@ -209,7 +209,9 @@ def refuse_other_kinds(header: Mapping[str, Any], where: str) -> None:
     """Raise DataError unless a header is that of a recogniser, whose kind is "model"."""
     kind = header.get("kind")
     if kind == "lstm-lm":
-        raise DataError(f"{where}: holds an LSTM language model, not a recogniser; it goes with --rescore, see asr lm info")
+        raise DataError(
+            f"{where}: holds an LSTM language model, not a recogniser; it goes with --rescore, see asr lm info"
+        )
     if kind != "model" or not isinstance(header.get("model"), dict):
         raise DataError(f"{where}: holds a {str(kind)[:40]!r}, not a model; give a model file")
 

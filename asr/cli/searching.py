@@ -172,7 +172,7 @@ def read_hotwords(path: Path, tokenizer: "Tokenizer | None" = None) -> dict[str,
         lines = data.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 at byte {error.start + 1}; save it as UTF-8") from None
-    found = {}
+    found: dict[str, float] = {}
     for number, line in enumerate(lines, 1):
         if line.strip():
             phrase, weight = _hotword(line, f"{path}:{number}", tokenizer)

@@ -37,7 +37,7 @@ class Prefix:
 
     Attributes:
         token_ids: without blanks, repeats merged.
-        frames: of each token, the one in which the search met it first.
+        frames: of each token, one near where it lies: where most of the prefix's probability came in.  They never fall.
         score: what the search maximised; acoustic_score, lm_score: natural logs of its parts, not weighted.
         words: of a closed vocabulary; None: as the tokens spell them.
     """
@@ -150,10 +150,13 @@ def checked_probs(log_probs: NDArray[np.float32], num_tokens: int) -> NDArray[np
 
 
 def _spelled(tree: "Tree", node: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the tokens of a prefix and the frames in which they were met."""
-    ids, frames = [], []
+    """Return the tokens of a prefix and the frames near which they lie."""
+    ids, frames, latest = [], [], int(tree.frame[node])
     while node != ROOT:
+        # a shorter prefix may have come anew, when its token was heard once more, and this one be of before that
+        latest = min(latest, int(tree.frame[node]))
         ids.append(int(tree.token[node]))
-        frames.append(int(tree.frame[node]))
+        frames.append(latest)
+        latest = min(latest, int(tree.before[node]))
         node = int(tree.parent[node])
     return tuple(reversed(ids)), tuple(reversed(frames))

@@ -21,6 +21,7 @@ from asr.decoding.fusion import ALL, LENGTH, extend
 from asr.native import compiled, inner, outer
 
 ROOT, NONE = 0, -1
+STAYS = -2  # of `Room.befores`
 STATES = ADDED = 4  # columns of the fusion's
 # places in `Beam.counts`
 ALIVE, NODES, FRAMES, GREEDY, GREEDY_TOKEN = 0, 1, 2, 3, 4
@@ -37,7 +38,8 @@ class Tree(NamedTuple):
     child: NDArray[np.int32]  # the youngest, NONE without any
     sibling: NDArray[np.int32]  # the next older one
     slot: NDArray[np.int32]
-    frame: NDArray[np.int32]  # in which the prefix got into the beam last
+    frame: NDArray[np.int32]  # in which most of the prefix's probability came from its parent
+    before: NDArray[np.int32]  # what that of the parent was then, which may since have come anew
     states: NDArray[np.int32]  # (nodes, 4) of the fusion
     added: NDArray[np.float64]  # (nodes, 4) by the fusion
     gain: NDArray[np.float64]  # the factor by which the fusion finds the prefix likelier than its parent
@@ -67,6 +69,7 @@ class Room(NamedTuple):
     others: NDArray[np.float64]
     scores: NDArray[np.float64]
     nodes: NDArray[np.int32]
+    befores: NDArray[np.int32]  # the parent's frame if most of the probability comes from it now, else STAYS
     order: NDArray[np.int64]
     spare: NDArray[np.float64]
 
@@ -85,9 +88,9 @@ class Limits(NamedTuple):
 
 def new_tree(nodes: int) -> Tree:
     """Return a tree of the empty prefix alone, with room for so many nodes."""
-    parent, token, child, sibling, slot, frame = np.full((6, nodes), NONE, np.int32)
+    parent, token, child, sibling, slot, frame, before = np.full((7, nodes), NONE, np.int32)
     states, added = np.zeros((nodes, STATES), np.int32), np.zeros((nodes, ADDED))
-    tree = Tree(parent, token, child, sibling, slot, frame, states, added, np.ones(nodes))
+    tree = Tree(parent, token, child, sibling, slot, frame, before, states, added, np.ones(nodes))
     tree.slot[ROOT] = 0
     return tree
 
@@ -105,8 +108,9 @@ def new_room(size: int, num_tokens: int) -> Room:
     """Return space for a beam of a size and V tokens."""
     most = (size + 1) * (1 + num_tokens)
     blanks, others, scores, spare = np.empty((4, most))
-    nodes, order = np.empty(most, np.int32), np.empty(most, np.int64)
-    return Room(np.empty(num_tokens, np.int64), np.empty(size + 1), blanks, others, scores, nodes, order, spare)
+    nodes, befores = np.empty((2, most), np.int32)
+    chosen, order = np.empty(num_tokens, np.int64), np.empty(most, np.int64)
+    return Room(chosen, np.empty(size + 1), blanks, others, scores, nodes, befores, order, spare)
 
 
 def pruned(tree: Tree, beam: Beam, *, room: int) -> Tree:
@@ -191,12 +195,15 @@ def _stay(row: Any, tree: Any, beam: Any, limits: Any, room: Any) -> float:
     for b in range(alive):
         node = room.nodes[b] = beam.node[b]
         room.blanks[b], room.others[b] = totals[b] * row[limits.blank_id], 0.0
+        room.befores[b] = STAYS
         if node != ROOT:
             token, parent = tree.token[node], tree.parent[node]
-            place, mass = tree.slot[parent], beam.other[b]
+            place, came = tree.slot[parent], 0.0
             if place != NONE:
-                mass += tree.gain[node] * (beam.blank[place] if tree.token[parent] == token else totals[place])
-            room.others[b] = mass * row[token]
+                came = tree.gain[node] * (beam.blank[place] if tree.token[parent] == token else totals[place])
+            room.others[b] = (beam.other[b] + came) * row[token]
+            if came * row[token] > room.blanks[b] + beam.other[b] * row[token]:
+                room.befores[b] = tree.frame[parent]
         if limits.space_id != NONE and _says_nothing(tree, limits, node, limits.space_id):
             # after a space another one is its repetition, which is in the sum, or comes after a blank
             room.others[b] += row[limits.space_id] * (totals[b] if node == ROOT else beam.blank[b])
@@ -318,7 +325,7 @@ def _longer(row: Any, tree: Any, beam: Any, limits: Any, fusion: Any, room: Any,
                 place = count
                 count += 1
                 room.blanks[place], room.others[place], room.scores[place] = 0.0, score, score
-                room.nodes[place] = child
+                room.nodes[place], room.befores[place] = child, tree.frame[node]
                 best = max(best, score)
             if is_greedy:
                 protected = place
@@ -337,8 +344,8 @@ def _settle(tree: Any, beam: Any, room: Any, kept: int, best: float, least: floa
         if room.scores[place] < least and place != protected:
             continue
         node = room.nodes[place]
-        if place >= before:
-            tree.frame[node] = beam.counts[FRAMES]
+        if room.befores[place] != STAYS:
+            tree.frame[node], tree.before[node] = beam.counts[FRAMES], room.befores[place]
         beam.node[alive] = node
         beam.blank[alive], beam.other[alive] = room.blanks[place] / best, room.others[place] / best
         tree.slot[node] = alive

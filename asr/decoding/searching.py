@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from asr.decoding.alignment import best_alignment
 from asr.decoding.beam import BeamConfig, BeamSearch
 from asr.decoding.fusion import Fusion, words_said
-from asr.decoding.greedy import Reading, check_shapes
+from asr.decoding.greedy import FramePath, Reading, check_shapes
 from asr.decoding.lexicon import vocabulary_of
 from asr.decoding.scorer import FusionConfig, fuse
 from asr.errors import UsageError
@@ -30,6 +30,7 @@ LogProbs = NDArray[np.float32]
 UNFINISHED = "ends within a word of the lexicon, which is left out: try a wider beam (--beam)"
 NO_PHRASE = "too short for any phrase of the grammar: nothing is written"
 _ALL = 1 << 20  # more prefixes than a beam can hold
+_FEW = 1 << 26  # frames times tokens of which all alignments are looked at, in half a second: minutes of speech
 
 
 class LogProbsReader:
@@ -113,7 +114,7 @@ class SearchReader(LogProbsReader):
         if self._rescorer is not None:
             answers = self._rescorer(answers)
         best = answers[0]
-        path = replace(best_alignment(log_probs, best.token_ids, near=best.frames), words=best.words)
+        path = replace(_aligned(log_probs, best.token_ids, best.frames), words=best.words)
         return Reading(path, best.score, tuple(answers), self._nbest)
 
     def _worded(self, answer: "Prefix") -> "Prefix":
@@ -127,10 +128,16 @@ class SearchReader(LogProbsReader):
         prefixes = sorted(search.finish(_ALL), key=lambda prefix: -prefix.acoustic_score)
         said = (words_said(fusion, prefix.token_ids) for prefix in prefixes)
         best, (words, end) = next(found for found in zip(prefixes, said, strict=True) if found[1][1] >= 0)
-        path = best_alignment(log_probs, best.token_ids[:end], near=best.frames[:end])
+        path = _aligned(log_probs, best.token_ids[:end], best.frames[:end])
         path = replace(path, words=self._named(words), warnings=(UNFINISHED,))
         return Reading(path, float(path.log_probs.sum(dtype=np.float64)))
 
     def _named(self, words: Sequence[int]) -> tuple[str, ...] | None:
         names = self._words
         return None if names is None else tuple(names[word] for word in words)
+
+
+def _aligned(log_probs: LogProbs, token_ids: Sequence[int], frames: Sequence[int]) -> FramePath:
+    """Return where tokens lie; of more than a few only near the frames in which the search found them."""
+    is_quick = len(log_probs) * len(token_ids) <= _FEW
+    return best_alignment(log_probs, token_ids, near=None if is_quick else frames)

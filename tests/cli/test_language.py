@@ -91,7 +91,11 @@ def test_standard_input_a_validation_text_and_a_configuration(
         (["train", "text", "LSTM", "--order", "2"], EXIT_USAGE, "--order is for --kind ngram; leave it out, or give"),
         (["train", "text", "--kind", "lstm", "--out", "out"], EXIT_USAGE, "--model is missing; name the recogniser"),
         (["train", "text", "--kind", "lstm", "--model", "an5", "--out", "out"], EXIT_DATA, "did you mean 'an4'?"),
-        (["train", "text", "--kind", "lstm", "--model", "lstm.safetensors", "--out", "out"], EXIT_DATA, "not a recogniser; it goes with --rescore"),
+        (
+            ["train", "text", "--kind", "lstm", "--model", "lstm.safetensors", "--out", "out"],
+            EXIT_DATA,
+            "not a recogniser; it goes with --rescore",
+        ),
         (
             ["train", "text", "--kind", "lstm", "--model", "model.safetensors", "--out", "text"],
             EXIT_USAGE,

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from asr.decoding.beam import BeamConfig, BeamSearch
+from asr.decoding.greedy import collapse
 from asr.decoding.scorer import FusionConfig, fuse
 from asr.decoding.searching import SearchReader
 from asr.errors import UsageError
@@ -37,6 +38,25 @@ def test_what_is_read_spells_the_best_answer() -> None:
         assert np.array_equal(in_parts.path.token_ids, reading.path.token_ids)
     with pytest.raises(UsageError, match="do not fit 60 encoder frames"):
         reader.hear(log_probs, torch.tensor([60, 61]))
+
+
+@pytest.mark.parametrize("beam", [1, 2, 5, 100])
+@pytest.mark.parametrize("few", [0, 1 << 26])
+def test_a_word_after_a_pause_lies_where_it_is_said(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch, beam: int, few: int
+) -> None:
+    """Prefixes got into the beam long before their last token was said, or anew long after it: times were off by
+    the length of the pause."""
+    probs = np.full((500, tokenizer.size), 1e-4)
+    probs[:, 0] = 1.0
+    for frame, letter, probability in ((10, "a", 0.99), (20, "b", 0.4), (30, "c", 0.4), (400, "b", 0.99)):
+        probs[frame, [0, *tokenizer.encode(letter)]] = 1 - probability, probability
+    log_probs = np.log(probs / probs.sum(1, keepdims=True)).astype(np.float32)
+    monkeypatch.setattr("asr.decoding.searching._FEW", few)
+    path = SearchReader.of(tokenizer, BeamConfig(beam=beam), hotwords={"abcb": 3.0}).read(log_probs).path
+    spans = collapse(path)
+    assert tokenizer.decode([span.token_id for span in spans]) == "abcb"
+    assert [span.start for span in spans] == [10, 20, 30, 400]
 
 
 def test_whole_windowed_and_in_a_batch_are_one(tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def test_a_binding_that_is_none_is_a_broken_file(
 ) -> None:
     bound = bind(model, tokens())
     broken = replace(bound, binding={**(bound.binding or {}), **changed})
-    with pytest.raises(DataError, match="^binding of the language model: "):
+    with pytest.raises(DataError, match=r"^binding of the language model: "):
         binding_of(broken)
     save_ngram(tmp_path / "lm", broken)
     with pytest.raises(DataError) as caught:
