@@ -9,7 +9,7 @@ that the language model finds best at that place.
 
 Hotwords gain their weight for each character as they are spelled, and lose all of it again if the phrase is not
 completed at the end of a word.  Those that are avoided lose theirs when they are complete, so that what only begins
-like them is not dropped.
+like them is not dropped.  Of several that are being spelled at once the longest counts until it fails or all are said.
 """
 
 from collections.abc import Sequence
@@ -31,8 +31,9 @@ UNKNOWN_LETTERS = 10  # after so many an unfinished word that is unknown costs a
 # columns of a prefix's states
 TRIE, MODEL, HOTWORD, LENGTH = 0, 1, 2, 3
 # columns of what is added to a prefix's score: all of it; without what is taken back when the word ends; the natural
-# log-probability of the language model, not weighted; of hotwords what is lost if the phrase fails
-ALL, CERTAIN, MODEL_LOG, PENDING = 0, 1, 2, 3
+# log-probability of the language model, not weighted
+ALL, CERTAIN, MODEL_LOG = 0, 1, 2
+STATES, ADDED = 4, 3  # how many columns
 
 
 class Spelling(NamedTuple):
@@ -59,6 +60,25 @@ class Trie(NamedTuple):
     values: NDArray[np.float64]
 
 
+class Hotwords(NamedTuple):
+    """Phrases, as `asr.decoding.hotwords` builds them.
+
+    Attributes:
+        fails: (nodes,) where to look on for what a node does not continue: the longest of its endings, from a later
+            word on, that begins a phrase; DEAD where no word begins and none does.
+        pending: (nodes,) what is lost if the phrase fails there.
+        found: (nodes,) what all phrases gain and cost that end there, where a word ends.
+        lift, end_lift: by how much failing may raise a prefix, with a character and where a word ends.
+    """
+
+    trie: Trie
+    fails: NDArray[np.int32]
+    pending: NDArray[np.float64]
+    found: NDArray[np.float64]
+    lift: float
+    end_lift: float
+
+
 class Arcs(NamedTuple):
     """An n-gram model as `NgramModel` keeps it."""
 
@@ -81,7 +101,6 @@ class Fusion(NamedTuple):
         token_words: (V,) the model's id of each token, where tokens are its units.
         weight: of a log10 of the model, in natural logs; bonus: of a word; unknown: of one outside the vocabulary.
         start: the model's state before the first word.
-        hotword_costs: (phrases,) what each loses where it is complete; 0 for those that gain.
         hotword_lifts: (V,) by how much hotwords may raise a prefix with each token, natural log.
     """
 
@@ -97,8 +116,7 @@ class Fusion(NamedTuple):
     bonus: float
     unknown: float
     start: int
-    hotwords: Trie
-    hotword_costs: NDArray[np.float64]
+    hotwords: Hotwords
     hotword_lifts: NDArray[np.float64]
 
 
@@ -136,9 +154,10 @@ def plain(num_tokens: int) -> Fusion:
     for array in arcs:
         array.setflags(write=False)  # as those of a model are: the search is compiled once for both
     words, none = np.zeros(num_tokens, np.int32), np.zeros(0, np.int32)
-    no_costs, no_lifts = np.zeros(0), np.zeros(num_tokens)
+    hotwords = Hotwords(no_trie(), np.full(1, DEAD, np.int32), np.zeros(1), np.zeros(1), 0.0, 0.0)
     scales = (0.0, 0.0, 0.0, 0)
-    return Fusion(spelling, NO_MODEL, no_trie(), False, none, none, arcs, words, *scales, no_trie(), no_costs, no_lifts)
+    lifts = np.zeros(num_tokens)
+    return Fusion(spelling, NO_MODEL, no_trie(), False, none, none, arcs, words, *scales, hotwords, lifts)
 
 
 @inner
@@ -146,6 +165,23 @@ def _child(trie: Any, node: int, character: int) -> int:
     """Return the node that a character leads to, DEAD if none."""
     arc = place_of(trie.characters, trie.firsts[node], trie.firsts[node + 1], character)
     return int(trie.nexts[arc]) if arc >= 0 else DEAD
+
+
+@inner
+def _follow_hotwords(hotwords: Any, states: Any, added: Any, character: int) -> None:
+    """Go on by a character to the longest phrase that is being spelled; what it has gained so far is pending."""
+    node = states[HOTWORD]
+    after = DEAD
+    if node != DEAD:
+        added[CERTAIN] -= hotwords.pending[node]
+    while node != DEAD and after == DEAD:
+        after = _child(hotwords.trie, node, character)
+        node = hotwords.fails[node]
+    if after == DEAD and character == SPACE:  # any phrase may begin
+        after = 0
+    if after != DEAD:
+        added[CERTAIN] += hotwords.pending[after]
+    states[HOTWORD] = after
 
 
 @inner
@@ -186,17 +222,9 @@ def _end_word(fusion: Any, states: Any, added: Any) -> int:
         word = _say(fusion, states, added, fusion.word_ids[word] if word >= 0 else UNKNOWN, word)
     node = states[HOTWORD]
     if node != DEAD:
-        phrase = fusion.hotwords.ends[node]
-        if phrase >= 0 and fusion.hotword_costs[phrase] < 0.0:
-            added[CERTAIN] += fusion.hotword_costs[phrase]
-        elif phrase >= 0:
-            added[PENDING] = 0.0
-        node = _child(fusion.hotwords, node, SPACE)
-    if node == DEAD:
-        added[CERTAIN] -= added[PENDING]
-        added[PENDING] = 0.0
-        node = 0
-    states[TRIE], states[HOTWORD], states[LENGTH] = 0, node, 0
+        added[CERTAIN] += fusion.hotwords.found[node]
+    _follow_hotwords(fusion.hotwords, states, added, SPACE)
+    states[TRIE], states[LENGTH] = 0, 0
     return int(word)
 
 
@@ -207,18 +235,7 @@ def _spell(fusion: Any, states: Any, added: Any, character: int) -> None:
         states[TRIE] = _child(fusion.vocabulary, states[TRIE], character)
     if fusion.closed and states[TRIE] == DEAD:
         added[CERTAIN] = -np.inf
-    node = states[HOTWORD]
-    if node != DEAD:
-        node = _child(fusion.hotwords, node, character)
-        if node == DEAD:
-            added[CERTAIN] -= added[PENDING]
-            added[PENDING] = 0.0
-            if states[LENGTH] == 0:  # the phrase ended with the last word; another may start here
-                node = _child(fusion.hotwords, 0, character)
-        if node != DEAD:
-            added[CERTAIN] += fusion.hotwords.values[node]
-            added[PENDING] += fusion.hotwords.values[node]
-        states[HOTWORD] = node
+    _follow_hotwords(fusion.hotwords, states, added, character)
     states[LENGTH] += 1
 
 
@@ -237,9 +254,11 @@ def _look_ahead(fusion: Any, states: Any, before: float) -> float:
 
 @inner
 def extend(fusion: Any, states: Any, added: Any, token: int, new_states: Any, new_added: Any) -> None:
-    """Fill the states (4,) and the added scores (4,) of a prefix that is longer by a token."""
+    """Fill the states (4,) and the added scores (3,) of a prefix that is longer by a token."""
     for column in range(len(states)):  # numba would make a copy of a slice first
-        new_states[column], new_added[column] = states[column], added[column]
+        new_states[column] = states[column]
+    for column in range(len(added)):
+        new_added[column] = added[column]
     spelling = fusion.spelling
     if spelling.starts[token]:
         _end_word(fusion, new_states, new_added)
@@ -252,7 +271,7 @@ def extend(fusion: Any, states: Any, added: Any, token: int, new_states: Any, ne
 
 
 def finished(fusion: Fusion, states: NDArray[np.int32], added: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return what whole sentences add, (N, 4), of prefixes with states (N, 4) and added scores (N, 4)."""
+    """Return what whole sentences add, (N, 3), of prefixes with states (N, 4) and added scores (N, 3)."""
     states, added = states.copy(), added.copy()
     _finish(fusion, states, added)
     return added
@@ -265,8 +284,7 @@ def _finish(fusion: Any, all_states: Any, all_added: Any) -> None:
         _end_word(fusion, states, added)
         if fusion.units != NO_MODEL:
             _say(fusion, states, added, END, -1)
-        added[CERTAIN] -= added[PENDING]
-        added[PENDING] = 0.0
+        added[CERTAIN] -= fusion.hotwords.pending[states[HOTWORD]]
         added[ALL] = added[CERTAIN]
 
 
@@ -277,7 +295,7 @@ def words_said(fusion: Fusion, token_ids: Sequence[int]) -> tuple[list[int], int
     """
     tokens = np.asarray(token_ids, np.int64)
     meant = np.full(len(tokens) + 1, -1, np.int32)
-    states, added = np.zeros((2, 4), np.int32), np.zeros((2, 4))
+    states, added = np.zeros((2, STATES), np.int32), np.zeros((2, ADDED))
     states[0, MODEL] = fusion.start
     _follow(fusion, tokens, meant, states, added)
     if added[0, ALL] == -np.inf:

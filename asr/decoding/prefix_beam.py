@@ -17,12 +17,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from asr.decoding.fusion import ALL, LENGTH, extend
+from asr.decoding.fusion import ADDED, ALL, LENGTH, STATES, extend
 from asr.native import compiled, inner, outer
 
 ROOT, NONE = 0, -1
 STAYS = -2  # of `Room.befores`
-STATES = ADDED = 4  # columns of the fusion's
 # places in `Beam.counts`
 ALIVE, NODES, FRAMES, GREEDY, GREEDY_TOKEN = 0, 1, 2, 3, 4
 
@@ -41,7 +40,7 @@ class Tree(NamedTuple):
     frame: NDArray[np.int32]  # in which most of the prefix's probability came from its parent
     before: NDArray[np.int32]  # what that of the parent was then, which may since have come anew
     states: NDArray[np.int32]  # (nodes, 4) of the fusion
-    added: NDArray[np.float64]  # (nodes, 4) by the fusion
+    added: NDArray[np.float64]  # (nodes, 3) by the fusion
     gain: NDArray[np.float64]  # the factor by which the fusion finds the prefix likelier than its parent
 
 

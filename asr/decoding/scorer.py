@@ -19,6 +19,7 @@ from asr.decoding.fusion import (
     Trie,
     plain,
 )
+from asr.decoding.hotwords import MOST_GAIN, build_hotwords, num_letters
 from asr.decoding.lexicon import Vocabulary, characters_of, is_byte, variants, vocabulary_of
 from asr.decoding.trie import NOBODY, build_trie
 from asr.errors import DataError, UsageError
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
 
 _MOST_VARIANTS = 64  # of a hotword, in the spellings of its words
-# of a hotword, all its characters together, in natural logs: what is said instead must stay within the range of floats
-_MOST_GAIN = 300.0
 
 
 class FusionConfig(Config):
@@ -77,15 +76,11 @@ def fuse(
     if vocabulary is None and tokenizer.lexicon is not None:
         vocabulary = vocabulary_of(tokenizer)
     phrases = _phrases(tokenizer, hotwords or {}, vocabulary)
-    spelling = spelling_of(tokenizer)
-    # a token gains the weight of each of its characters at most
-    lifts = max([0.0, *phrases.values()]) * np.diff(spelling.firsts).astype(np.float64)
-    fusion = plain(tokenizer.size)._replace(
-        spelling=spelling,
-        hotwords=_hotword_trie(phrases),
-        hotword_costs=np.array([min(0.0, weight) * _letters(phrase) for phrase, weight in phrases.items()], np.float64),
-        hotword_lifts=lifts,
-    )
+    spelling, trie = spelling_of(tokenizer), build_hotwords(phrases)
+    # a token gains the weight of each of its characters at most, or what a phrase has that goes on where another fails
+    gain = max([0.0, *phrases.values()]) + trie.lift
+    lifts = gain * np.diff(spelling.firsts) + trie.end_lift * spelling.starts
+    fusion = plain(tokenizer.size)._replace(spelling=spelling, hotwords=trie, hotword_lifts=lifts)
     if vocabulary is not None:
         fusion = _closed(fusion, vocabulary, model)
     if model is None:
@@ -161,7 +156,7 @@ def _phrases(tokenizer: "Tokenizer", hotwords: Mapping[str, float], vocabulary: 
         if not isfinite(weight):
             raise UsageError(f"hotword '{phrase}' has the weight {weight}; give a number, 1 to 5 are usual")
         for text in _spelled(tokenizer, phrase, spellings):
-            most = _MOST_GAIN / _letters(text)
+            most = MOST_GAIN / num_letters(text)
             found[text] = min(max(float(weight), -most), most)
     return found
 
@@ -190,16 +185,3 @@ def _normalized(tokenizer: "Tokenizer", phrase: str) -> str:
     if not text:
         raise DataError(f"hotword '{phrase}' is empty once normalised; give a word")
     return text
-
-
-def _hotword_trie(phrases: Mapping[str, float]) -> Trie:
-    """Return the trie of phrases; getting to a character is worth the greatest weight of those that hold it, or 0."""
-    trie = build_trie(list(phrases), np.maximum(0.0, np.array(list(phrases.values()))))
-    values = trie.values.copy()
-    values[trie.nexts[trie.characters == 0]] = 0.0  # spaces; a node's number is the place of its arc + 1
-    return trie._replace(values=values)
-
-
-def _letters(phrase: str) -> int:
-    """Return how many characters of a phrase count: all but spaces."""
-    return len(phrase.replace(" ", ""))

@@ -187,7 +187,7 @@ def test_of_a_phrase_that_is_spelled_in_two_ways_the_last_line_counts(tmp_path: 
     tokenizer = Tokenizer.from_state({"kind": "char", "normalizer": {}, "symbols": ["<blank>", *"▁abcd"]})
     (tmp_path / "hotwords").write_text("bad cab\t1\nbad  cab\t2\nbad cab\t3\n")
     fusion = fuse(tokenizer, hotwords=read_hotwords(tmp_path / "hotwords"))
-    assert fusion.hotwords.values.max() == 3
+    assert fusion.hotwords.trie.values.max() == 3
 
 
 def test_an_archive_is_searched_but_not_by_ray(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
