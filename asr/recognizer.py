@@ -7,6 +7,7 @@ features over the utterance normalises windows over the whole recording, which i
 """
 
 import importlib.resources
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
@@ -488,12 +489,12 @@ def resolve_model(model: str | Path) -> Path:
     if str(model) in bundled:
         return bundled[str(model)]
     path = Path(model)
-    if path.is_dir():
+    if os.path.isdir(path):  # where Path.is_dir raises errors of names that are too long
         file = path / f"model{SUFFIX}"
         if not file.is_file():
             raise DataError(f"{path}: a folder without model{SUFFIX}; finish the run, or give one of its checkpoints")
         return file
-    if path.exists():
+    if os.path.exists(path):
         return path
     if path.suffix or len(path.parts) > 1:
         raise DataError(f"{path}: no such model file or run folder; check the path")

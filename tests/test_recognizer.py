@@ -341,6 +341,8 @@ def test_a_bundled_models_name_goes_before_a_folder(tmp_path: Path, monkeypatch:
         resolve_model("an5")
     with pytest.raises(DataError, match="no such model file or run folder"):
         resolve_model("runs/an5")
+    with pytest.raises(DataError, match="neither a bundled model, a file nor a run folder"):
+        resolve_model("x" * 300)  # longer than a name may be
 
 
 def test_a_device_that_is_not_there_is_refused(model: AcousticModel) -> None:

@@ -21,27 +21,26 @@ def build_hotwords(phrases: Mapping[str, float]) -> Hotwords:
     """
     trie = build_trie(list(phrases), np.maximum(0.0, np.array(list(phrases.values()))))
     costs = [min(0.0, weight) * num_letters(phrase) for phrase, weight in phrases.items()]
-    count = len(trie.ends)
+    count, values, ends = len(trie.ends), trie.values.tolist(), trie.ends.tolist()
     parents = np.repeat(np.arange(count), np.diff(trie.firsts)).tolist()  # of all nodes but the first
     arcs = list(zip(parents, trie.characters.tolist(), strict=True))
     children = {arc: node for node, arc in enumerate(arcs, 1)}
     fails = [DEAD] * count
-    pending, own, nested, shorter_pending = np.zeros((4, count))
+    # of each node: what is lost if it fails and what if its word ends; what its phrases gain; both of shorter endings
+    pending, kept, own, nested, most = ([0.0] * count for _ in range(5))
     for node, (parent, character) in enumerate(arcs, 1):
         fails[node] = _fail(fails, children, parent, character)
         shorter = max(0, fails[node])
-        nested[node] = np.clip(nested[shorter] + own[shorter], -MOST_GAIN, MOST_GAIN)
-        shorter_pending[node] = max(shorter_pending[shorter], pending[shorter])
-        if character == SPACE:
-            pending[node] = 0.0 if own[parent] == pending[parent] else pending[parent]
-            continue
-        pending[node] = pending[parent] + trie.values[node]
-        if trie.ends[node] >= 0:
-            own[node] = costs[trie.ends[node]] or pending[node]
-    found = own + nested
-    carried = np.maximum(shorter_pending, np.where(own == pending, 0.0, pending))
-    lift, end_lift = (shorter_pending - pending).max(), (found + carried - pending).max()
-    return Hotwords(trie, np.array(fails, np.int32), pending, found, float(lift), float(end_lift))
+        nested[node] = min(max(nested[shorter] + own[shorter], -MOST_GAIN), MOST_GAIN)
+        most[node] = max(most[shorter], pending[shorter])
+        pending[node] = kept[parent] if character == SPACE else pending[parent] + values[node]
+        if ends[node] >= 0:
+            own[node] = costs[ends[node]] or pending[node]
+        kept[node] = 0.0 if ends[node] >= 0 and not costs[ends[node]] else pending[node]
+    found, losses = np.array(own) + np.array(nested), np.array(pending)
+    lift = float((np.array(most) - losses).max())
+    end_lift = float((found + np.maximum(most, kept) - losses).max())
+    return Hotwords(trie, np.array(fails, np.int32), losses, found, lift, end_lift)
 
 
 def _fail(fails: list[int], children: Mapping[tuple[int, int], int], parent: int, character: int) -> int:
