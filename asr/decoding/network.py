@@ -121,12 +121,14 @@ class Network:
             self._silent[start].append(loop)
             self._build(node.part, loop, loop)
             start = loop
-        for _ in range((node.most or 0) - node.least):
-            after = self._state()
-            self._silent[start].append(end)
-            self._build(node.part, start, after)
-            start = after
         self._silent[start].append(end)
+        more = (node.most or 0) - node.least
+        for left in reversed(range(more)):
+            after = self._state() if left else end  # a rule that ends with [ ] may refer to itself in there
+            self._build(node.part, start, after)
+            if left:
+                self._silent[after].append(end)
+            start = after
 
     def _refer(self, node: Reference, start: int, end: int) -> None:
         if node.name in (NOTHING, NEVER):

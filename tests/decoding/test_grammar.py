@@ -32,6 +32,7 @@ GRAMMARS = {
     "times.regex": ("a{2,3} [b]", {"a a", "a a a", "a a b", "a a a b"}),
     "maybe.regex": ("[ab] [b]", {"", "ab", "b", "ab b"}),
     "right.jsgf": (f"{HEADER}public <x> = a <x> | b;", {"b", "a b", "a a b", "a a a b"}),
+    "tail.jsgf": (f"{HEADER}public <x> = a [b <x>];", {"a", "a b a", "a b a b a"}),
     "rules.jsgf": (
         f"{HEADER}public <x> = <y> b <y>; <y> = /3/ a {{tag}} | <NULL> | <VOID>; public <z> = (aa)+;",
         {"a b a", "b a", "a b", "b", "aa", "aa aa"},
