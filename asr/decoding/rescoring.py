@@ -57,7 +57,7 @@ class Rescorer:
 
     def __call__(self, answers: Sequence[Prefix]) -> list[Prefix]:
         """Return the answers with their new scores, the best first; where two are equal, the search's order stays."""
-        texts = [answer.text(self._tokenizer) for answer in answers]
+        texts = [self._text(answer) for answer in answers]
         different = list(dict.fromkeys(texts))  # a space more at the end is another answer, and no other text
         log_probs = dict(zip(different, self._scorer(different), strict=True))
         scored = [
@@ -65,6 +65,12 @@ class Rescorer:
             for answer, text in zip(answers, texts, strict=True)
         ]
         return sorted(scored, key=lambda answer: -answer.score)
+
+    def _text(self, answer: Prefix) -> str:
+        """Return what an answer says, in letters where a lexicon has for it what the recogniser cannot write."""
+        text = answer.text(self._tokenizer)
+        is_writable = answer.words is None or self._tokenizer.lexicon is not None or not self._tokenizer.unknown(text)
+        return text if is_writable else self._tokenizer.decode(answer.token_ids)
 
     def _gain(self, text: str, log_prob: float) -> float:
         return self._config.weight * log_prob + self._config.bonus * len(text.split())

@@ -1,6 +1,7 @@
 """Answers in a new order: the sum that decides, any function that scores texts, and what a reader makes of it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
@@ -35,6 +36,20 @@ def test_the_score_is_the_weighted_sum(tokenizer: Tokenizer) -> None:
     assert [item.score for item in found] == pytest.approx([-3 - 1 + 0.5, -3.5 - 1 + 0.5, -1 - 5 + 1.0, -9 - 7 / 4])
     assert [tokenizer.decode(item.token_ids) for item in found] == ["abcd", "abcd", "ab cd", ""]
     assert (found[0].acoustic_score, found[0].lm_score) == (-4.0, -3.0), "the search's own parts stay"
+
+
+def test_words_that_cannot_be_written_are_judged_as_they_are_spelled(tokenizer: Tokenizer) -> None:
+    """A lexicon says "70" where the recogniser hears letters; an LSTM over its tokens knows no digits."""
+    asked: list[str] = []
+
+    def scorer(texts: Sequence[str]) -> list[float]:
+        asked.extend(texts)
+        return [-1.0] * len(texts)
+
+    said = [replace(answer(tokenizer, "ab cd", -1.0), words=("70", "cd")), answer(tokenizer, "ab", -2.0)]
+    found = Rescorer(tokenizer, scorer, RescoringConfig(weight=1, bonus=1))(said)
+    assert asked == ["ab cd", "ab"]
+    assert found[0].text(tokenizer) == "70 cd"
 
 
 def test_a_weight_of_nothing_keeps_the_order(tokenizer: Tokenizer) -> None:
