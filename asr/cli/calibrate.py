@@ -58,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
         from asr.plots.picture import picture_format, require_matplotlib
 
         picture_format(args.plot)
+        refuse_folder(args.plot, flag="--plot")
         require_matplotlib()  # before the work, not after it
     _judge(args) if args.judge else _fit(args)
     return EXIT_DONE

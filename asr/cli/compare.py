@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from asr import receipts
 from asr.cli import spelled
-from asr.cli.outputs import refuse_overwriting
+from asr.cli.outputs import refuse_folder, refuse_overwriting
 from asr.errors import DataError, UsageError
 from asr.scoring.comparison import Comparison, compare, comparison_text, comparison_values, contrast_values
 from asr.scoring.error_rate import Score, score
@@ -39,6 +39,7 @@ def run(args: argparse.Namespace) -> int:
     if args.show < 0:
         raise UsageError(f"--show {args.show}: must be 0 or more")
     if args.out is not None:
+        refuse_folder(args.out)
         refuse_overwriting(args.out, _inputs(args))
     spelling = spelled.normalizer_of(args)
     references = read_texts(args.references)

@@ -149,6 +149,8 @@ def _ended_by_system(label: str, error: OSError) -> int:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         _abandon_output()
         return _complain(label, f"{error.filename or 'output'}: {error.strerror}; free some space", EXIT_MACHINE)
+    if error.errno == errno.ENAMETOOLONG:
+        return _complain(label, f"{error.filename}: {error.strerror}; give a shorter name", EXIT_USAGE)
     return _defect()
 
 

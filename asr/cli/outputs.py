@@ -32,7 +32,7 @@ def refuse_overwriting_any(outs: Iterable[str | Path], inputs: Iterable[str | Pa
 
 def refuse_folder(out: str | Path, *, flag: str = "--out") -> None:
     """Raise UsageError if `out` is a folder where a file is to be written: before the work, not after it."""
-    if os.path.isdir(out):
+    if os.path.isdir(Path(out)):  # an empty name is the folder itself
         raise UsageError(f"{flag} {out}: is a folder; name the file to write")
 
 

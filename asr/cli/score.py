@@ -10,7 +10,7 @@ from pathlib import Path
 
 from asr import receipts
 from asr.cli import spelled
-from asr.cli.outputs import refuse_overwriting
+from asr.cli.outputs import refuse_folder, refuse_overwriting
 from asr.cli.progress import progress_bar
 from asr.errors import UsageError
 from asr.scoring.bootstrap import Interval, bootstrap_interval
@@ -75,6 +75,7 @@ def _check_outputs(args: argparse.Namespace, inputs: Iterable[str | Path]) -> No
     outputs = {"--out": args.out, "--report": args.report, "--html": args.html}
     given = {flag: path for flag, path in outputs.items() if path is not None}
     for flag, path in given.items():
+        refuse_folder(path, flag=flag)
         refuse_overwriting(path, inputs, flag=flag)
     if len({os.path.realpath(path) for path in given.values()}) < len(given):
         raise UsageError(f"{', '.join(given)}: two of them name one file; give each a name of its own")

@@ -124,6 +124,7 @@ def _raising(error: BaseException) -> Callable[[], int]:
         (OutOfMemoryError("CUDA out of memory"), 4, "asr x: out of memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), 4, "asr x: out of memory"),
         (OSError(errno.ENOSPC, "No space left on device", "out.json"), 4, "asr x: out.json: No space left on device"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "xx"), 2, "asr x: xx: File name too long; give a shorter"),
         (KeyboardInterrupt(), 130, "asr x: interrupted"),
     ],
 )

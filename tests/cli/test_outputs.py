@@ -36,3 +36,29 @@ def test_what_is_read_is_never_written(folder: Path, command: str, capsys: pytes
     assert main(command.split()) == 2
     assert "is one of the files to read" in capsys.readouterr().err
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("out", ["there.png", ""])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "lm train words --out",
+        "score d.jsonl h.jsonl --out",
+        "score d.jsonl h.jsonl --report",
+        "score d.jsonl h.jsonl --html",
+        "compare d.jsonl h.jsonl h.jsonl --out",
+        "calibrate d.jsonl --model m.safetensors --out c.safetensors --plot",
+    ],
+)
+def test_a_folder_is_refused_before_the_work(
+    folder: Path, command: str, out: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An empty name is the folder itself: it ended in a traceback."""
+    (folder / "there.png").mkdir()
+    before = sorted(path.name for path in folder.iterdir())
+    capsys.readouterr()
+    assert main([*command.split(), out]) == 2
+    error = capsys.readouterr().err
+    assert "is a folder; name the file to write" in error or "end it in .png" in error
+    assert error.count("\n") == 1
+    assert sorted(path.name for path in folder.iterdir()) == before
