@@ -55,7 +55,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text.add_argument("--text", metavar="TEXT", help="what is said in the recording")
     text.add_argument("--text-file", type=Path, metavar="FILE", help="a file that holds it, UTF-8")
     parser.add_argument(
-        "--model", default=DEFAULT_MODEL, metavar="NAME|FILE|RUN", help="a bundled model, a model file or a run folder"
+        "--model",
+        default=DEFAULT_MODEL,
+        metavar="NAME|FILE|RUN",
+        help=f"a bundled model, a model file or a run folder (default: {DEFAULT_MODEL})",
     )
     parser.add_argument(
         "--out",

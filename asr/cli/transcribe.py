@@ -67,7 +67,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " or one archive: a folder of audio, a manifest (.jsonl), or a folder or URL of shards",
     )
     parser.add_argument(
-        "--model", default=DEFAULT_MODEL, metavar="NAME|FILE|RUN", help="a bundled model, a model file or a run folder"
+        "--model",
+        default=DEFAULT_MODEL,
+        metavar="NAME|FILE|RUN",
+        help=f"a bundled model, a model file or a run folder (default: {DEFAULT_MODEL})",
     )
     parser.add_argument("--format", choices=FORMATS, help="of the transcripts of files (default: txt)")
     parser.add_argument(

@@ -12,6 +12,7 @@ from asr.errors import DataError, InputError, UsageError
 if TYPE_CHECKING:
     from asr.data.manifest import Utterance
     from asr.decoding.searching import LogProbs
+    from asr.lm.binding import TunedWeights
     from asr.model import AcousticModel
     from asr.tuning.fusion import Tuned
 
@@ -36,72 +37,83 @@ def run(args: argparse.Namespace) -> None:
     from asr.cli.progress import progress_bar
     from asr.cli.searching import beam_config
     from asr.data.manifest import read_manifest
-    from asr.lm.binding import TunedWeights, bind, check_fits
-    from asr.lm.files import is_arpa, load_ngram, save_ngram
+    from asr.lm.binding import bind, check_fits
+    from asr.lm.files import load_ngram, save_ngram
     from asr.model import AcousticModel
-    from asr.plots.landscape import draw_landscape
-    from asr.plots.picture import picture_format, require_matplotlib
     from asr.recognizer import resolve_model
     from asr.tuning.fusion import tune_fusion
 
-    if is_arpa(args.out):
-        raise UsageError(f"--out {args.out}: ARPA cannot keep weights; give another name, such as {args.out.stem}.lm")
-    refuse_folder(args.out)
     utterances = read_manifest(args.manifest)
-    given = [args.lm, args.manifest, resolve_model(args.model), *{item.audio for item in utterances}]
-    refuse_overwriting(args.out, given)
-    if args.plot:
-        picture_format(args.plot)
-        refuse_folder(args.plot, flag="--plot")
-        refuse_overwriting(args.plot, [*given, args.out], flag="--plot")
-        require_matplotlib()
+    _check_outputs(args, [args.lm, args.manifest, resolve_model(args.model), *{item.audio for item in utterances}])
     config = beam_config(args.beam)
-    if not utterances:
-        raise DataError(f"{args.manifest}: holds no utterances; give a manifest with at least one")
-    texts = [utterance.text for utterance in utterances if utterance.text is not None]
-    if len(texts) < len(utterances):
-        raise DataError(f"{args.manifest}: {len(utterances) - len(texts)} utterances have no text; give them one")
+    texts = _texts(utterances, args.manifest)
     language, model = load_ngram(args.lm), AcousticModel.load(resolve_model(args.model))
     check_fits(language, model.tokenizer, str(args.lm))
     if not any(map(model.tokenizer.normalizer, texts)):
         raise DataError(f"{args.manifest}: its texts hold no words; write what is said")
     log_probs = _heard(model, utterances, args)
     with progress_bar("tune", unit="settings") as progress:
-        tuned = tune_fusion(
-            log_probs,
-            texts,
-            model.tokenizer,
-            language,
-            config=config,
-            progress=progress,
-        )
+        tuned = tune_fusion(log_probs, texts, model.tokenizer, language, config=config, progress=progress)
     _print(tuned)
-    best = tuned.best
     if args.plot:
-        title = f"word error rate on {args.manifest.name}, percent"
-        draw_landscape(_landscape(tuned), args.plot, best=(best.weight, best.bonus), title=title)
+        _draw(tuned, args)
+    weights = _weights(tuned, args.manifest)
+    save_ngram(args.out, bind(language, model.tokenizer, weights))
+    print(f"wrote {args.out}: {weights.described}", file=sys.stderr)
+
+
+def _check_outputs(args: argparse.Namespace, given: Sequence[Path]) -> None:
+    """Refuse, before the work, what cannot be written, or is one of the files that are read."""
+    from asr.lm.files import is_arpa
+
+    if is_arpa(args.out):
+        raise UsageError(f"--out {args.out}: ARPA cannot keep weights; give another name, such as {args.out.stem}.lm")
+    refuse_folder(args.out)
+    refuse_overwriting(args.out, given)
+    if args.plot:
+        from asr.plots.picture import picture_format, require_matplotlib
+
+        picture_format(args.plot)
+        refuse_folder(args.plot, flag="--plot")
+        refuse_overwriting(args.plot, [*given, args.out], flag="--plot")
+        require_matplotlib()
+
+
+def _texts(utterances: "Sequence[Utterance]", manifest: Path) -> list[str]:
+    """Return what is said in each utterance.  Raises: DataError if one has no text, or there are none."""
+    if not utterances:
+        raise DataError(f"{manifest}: holds no utterances; give a manifest with at least one")
+    texts = [utterance.text for utterance in utterances if utterance.text is not None]
+    if len(texts) < len(utterances):
+        raise DataError(f"{manifest}: {len(utterances) - len(texts)} utterances have no text; give them one")
+    return texts
+
+
+def _weights(tuned: "Tuned", manifest: Path) -> "TunedWeights":
+    """Return what is kept of the best setting.  Raises: DataError if it is of no use."""
+    from asr.lm.binding import TunedWeights
+
+    best = tuned.best
     if best.errors > tuned.greedy_errors:
         raise DataError(
-            f"{args.manifest}: the best setting makes {best.errors} errors, the best path {tuned.greedy_errors};"
+            f"{manifest}: the best setting makes {best.errors} errors, the best path {tuned.greedy_errors};"
             " nothing is written: this language model does not help here"
         )
     if best.errors >= tuned.words:
         raise DataError(
-            f"{args.manifest}: the best setting makes {best.errors} errors in {tuned.words} words, as many as silence;"
+            f"{manifest}: the best setting makes {best.errors} errors in {tuned.words} words, as many as silence;"
             " nothing is written: are these the texts of this speech, and spelled as the model spells?"
         )
-    weights = TunedWeights(
+    return TunedWeights(
         weight=best.weight,
         bonus=best.bonus,
         unknown=tuned.unknown,
         blank_penalty=best.blank_penalty,
-        manifest=args.manifest.name,
+        manifest=manifest.name,
         words=tuned.words,
         errors=best.errors,
         greedy_errors=tuned.greedy_errors,
     )
-    save_ngram(args.out, bind(language, model.tokenizer, weights))
-    print(f"wrote {args.out}: {weights.described}", file=sys.stderr)
 
 
 def _heard(model: "AcousticModel", utterances: "Sequence[Utterance]", args: argparse.Namespace) -> "list[LogProbs]":
@@ -118,6 +130,14 @@ def _heard(model: "AcousticModel", utterances: "Sequence[Utterance]", args: argp
                 raise DataError(f"{args.manifest}: utterance '{utterance.id}': {result}")
             found.append(result)
     return found
+
+
+def _draw(tuned: "Tuned", args: argparse.Namespace) -> None:
+    from asr.plots.landscape import draw_landscape
+
+    best = (tuned.best.weight, tuned.best.bonus)
+    title = f"word error rate on {args.manifest.name}, percent"
+    draw_landscape(_landscape(tuned), args.plot, best=best, title=title)
 
 
 def _landscape(tuned: "Tuned") -> "dict[tuple[float, float], float]":
