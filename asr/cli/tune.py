@@ -38,11 +38,13 @@ def run(args: argparse.Namespace) -> None:
     from asr.cli.searching import beam_config
     from asr.data.manifest import read_manifest
     from asr.lm.binding import bind, check_fits
-    from asr.lm.files import load_ngram, save_ngram
+    from asr.lm.files import is_arpa, load_ngram, save_ngram
     from asr.model import AcousticModel
     from asr.recognizer import resolve_model
     from asr.tuning.fusion import tune_fusion
 
+    if is_arpa(args.out):
+        raise UsageError(f"--out {args.out}: ARPA cannot keep weights; give another name, such as {args.out.stem}.lm")
     utterances = read_manifest(args.manifest)
     _check_outputs(args, [args.lm, args.manifest, resolve_model(args.model), *{item.audio for item in utterances}])
     config = beam_config(args.beam)
@@ -64,10 +66,6 @@ def run(args: argparse.Namespace) -> None:
 
 def _check_outputs(args: argparse.Namespace, given: Sequence[Path]) -> None:
     """Refuse, before the work, what cannot be written, or is one of the files that are read."""
-    from asr.lm.files import is_arpa
-
-    if is_arpa(args.out):
-        raise UsageError(f"--out {args.out}: ARPA cannot keep weights; give another name, such as {args.out.stem}.lm")
     refuse_folder(args.out)
     refuse_overwriting(args.out, given)
     if args.plot:
