@@ -27,7 +27,7 @@ WORDS, TOKENS, NO_MODEL = 1, 2, 0  # what the language model's units are
 SPACE, STRANGE = 0, -1  # characters of a trie: of hotwords the space; one that no trie holds
 DEAD = -1  # state of a trie that nothing in it continues
 LN_10 = float(np.log(10.0))
-UNKNOWN_LETTERS = 10  # after so many an unfinished word that is unknown costs as much as a finished one
+UNKNOWN_LETTERS = 4  # after so many an unfinished word that is unknown costs as much as a finished one
 # columns of a prefix's states
 TRIE, MODEL, HOTWORD, LENGTH = 0, 1, 2, 3
 # columns of what is added to a prefix's score: all of it; without what is taken back when the word ends; the natural

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from asr.decoding.beam import BeamConfig, BeamSearch
-from asr.decoding.fusion import ALL, CERTAIN, MODEL, extend
+from asr.decoding.fusion import ADDED, ALL, CERTAIN, MODEL, STATES, UNKNOWN_LETTERS, extend
 from asr.decoding.scorer import FusionConfig, fuse
 from asr.errors import DataError
 from asr.lm.ngram import NgramModel
@@ -138,19 +138,19 @@ def test_an_unknown_word_costs_the_more_the_longer_it_is(tmp_path: Path) -> None
     """Priced in full at its first strange letter, it lost to words that were still to prove themselves."""
     tokenizer = characters("▁abc")
     fusion = fuse(tokenizer, model_of(tmp_path, "a b\n" * 1000 + "ab\n"), CONFIG)
-    states, added = np.zeros((2, 4), np.int32), np.zeros((2, 4))
+    states, added = np.zeros((2, STATES), np.int32), np.zeros((2, ADDED))
     states[0, MODEL] = fusion.start
     ahead = []
-    for token in tokenizer.encode("ab" + "c" * 12):
+    for token in tokenizer.encode("ab" + "c" * 4):
         extend(fusion, states[0], added[0], token, states[1], added[1])
         states[0], added[0] = states[1], added[1]
         ahead.append(added[0, ALL] - added[0, CERTAIN])
+    assert UNKNOWN_LETTERS == 4
     price = CONFIG.weight * LN_10 * fusion.arcs.log10_probs[0] + CONFIG.unknown
     assert ahead == sorted(ahead, reverse=True)
     assert price < ahead[1] < 0, "or the test would not see what is kept of the prefix that was known"
-    assert ahead[2] == pytest.approx(min(0.3 * price, ahead[1]))
-    assert ahead[5] == pytest.approx(min(0.6 * price, ahead[1]))
-    assert ahead[9:] == pytest.approx([price] * 5)
+    assert ahead[2] == pytest.approx(min(0.75 * price, ahead[1]))
+    assert ahead[3:] == pytest.approx([price] * 3)
 
 
 def test_the_search_is_compiled_once_with_a_model_and_without(tmp_path: Path) -> None:
