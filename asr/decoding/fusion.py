@@ -10,6 +10,7 @@ that the language model finds best at that place.
 Hotwords gain their weight for each character as they are spelled, and lose all of it again if the phrase is not
 completed at the end of a word.  Those that are avoided lose theirs when they are complete, so that what only begins
 like them is not dropped.  Of several that are being spelled at once the longest counts until it fails or all are said.
+Each character of a script that puts no spaces between words is a word of its own to them.
 """
 
 from collections.abc import Sequence
@@ -27,6 +28,16 @@ WORDS, TOKENS, NO_MODEL = 1, 2, 0  # what the language model's units are
 SPACE, STRANGE = 0, -1  # characters of a trie: of hotwords the space; one that no trie holds
 DEAD = -1  # state of a trie that nothing in it continues
 LN_10 = float(np.log(10.0))
+# Thai and Lao, Burmese, Khmer, kana, and Chinese characters: scripts without spaces between words
+_UNSPACED = (
+    (0x0E00, 0x0EFF),
+    (0x1000, 0x109F),
+    (0x1780, 0x17FF),
+    (0x3005, 0x30FF),
+    (0x3400, 0x9FFF),
+    (0xF900, 0xFAFF),
+    (0x20000, 0x3FFFF),
+)
 UNKNOWN_LETTERS = 4  # after so many an unfinished word that is unknown costs as much as a finished one
 # columns of a prefix's states
 TRIE, MODEL, HOTWORD, LENGTH = 0, 1, 2, 3
@@ -68,6 +79,7 @@ class Hotwords(NamedTuple):
             word on, that begins a phrase; DEAD where no word begins and none does.
         pending: (nodes,) what is lost if the phrase fails there.
         found: (nodes,) what all phrases gain and cost that end there, where a word ends.
+        borders: (nodes,) whether no letter has come since a word ended.
         lift, end_lift: by how much failing may raise a prefix, with a character and where a word ends.
     """
 
@@ -75,6 +87,7 @@ class Hotwords(NamedTuple):
     fails: NDArray[np.int32]
     pending: NDArray[np.float64]
     found: NDArray[np.float64]
+    borders: NDArray[np.bool_]
     lift: float
     end_lift: float
 
@@ -154,7 +167,7 @@ def plain(num_tokens: int) -> Fusion:
     for array in arcs:
         array.setflags(write=False)  # as those of a model are: the search is compiled once for both
     words, none = np.zeros(num_tokens, np.int32), np.zeros(0, np.int32)
-    hotwords = Hotwords(no_trie(), np.full(1, DEAD, np.int32), np.zeros(1), np.zeros(1), 0.0, 0.0)
+    hotwords = Hotwords(no_trie(), np.full(1, DEAD, np.int32), np.zeros(1), np.zeros(1), np.ones(1, np.bool_), 0.0, 0.0)
     scales = (0.0, 0.0, 0.0, 0)
     lifts = np.zeros(num_tokens)
     return Fusion(spelling, NO_MODEL, no_trie(), False, none, none, arcs, words, *scales, hotwords, lifts)
@@ -182,6 +195,28 @@ def _follow_hotwords(hotwords: Any, states: Any, added: Any, character: int) -> 
     if after != DEAD:
         added[CERTAIN] += hotwords.pending[after]
     states[HOTWORD] = after
+
+
+@inner
+def _end_word_of_hotwords(hotwords: Any, states: Any, added: Any) -> None:
+    """Add what the phrases gain and cost that end here, where a word does, unless it has ended already."""
+    node = states[HOTWORD]
+    if node != DEAD and hotwords.borders[node]:
+        return
+    if node != DEAD:
+        added[CERTAIN] += hotwords.found[node]
+    _follow_hotwords(hotwords, states, added, SPACE)
+
+
+def stands_alone(character: int) -> bool:
+    """Return whether a character's script puts no spaces between words, so that any character may begin one."""
+    found = False
+    for low, high in _UNSPACED:
+        found |= low <= character <= high
+    return found
+
+
+_stands_alone = inner(stands_alone)
 
 
 @inner
@@ -220,10 +255,7 @@ def _end_word(fusion: Any, states: Any, added: Any) -> int:
         added[CERTAIN] += -np.inf if fusion.closed else fusion.unknown
     if fusion.units == WORDS:
         word = _say(fusion, states, added, fusion.word_ids[word] if word >= 0 else UNKNOWN, word)
-    node = states[HOTWORD]
-    if node != DEAD:
-        added[CERTAIN] += fusion.hotwords.found[node]
-    _follow_hotwords(fusion.hotwords, states, added, SPACE)
+    _end_word_of_hotwords(fusion.hotwords, states, added)
     states[TRIE], states[LENGTH] = 0, 0
     return int(word)
 
@@ -235,7 +267,12 @@ def _spell(fusion: Any, states: Any, added: Any, character: int) -> None:
         states[TRIE] = _child(fusion.vocabulary, states[TRIE], character)
     if fusion.closed and states[TRIE] == DEAD:
         added[CERTAIN] = -np.inf
+    is_alone = _stands_alone(character)
+    if is_alone:
+        _end_word_of_hotwords(fusion.hotwords, states, added)
     _follow_hotwords(fusion.hotwords, states, added, character)
+    if is_alone:
+        _end_word_of_hotwords(fusion.hotwords, states, added)
     states[LENGTH] += 1
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from asr.decoding.fusion import DEAD, SPACE, Hotwords
+from asr.decoding.fusion import DEAD, SPACE, Hotwords, stands_alone
 from asr.decoding.trie import build_trie
 
 MOST_GAIN = 300.0  # natural logs, of a phrase: what is said instead must stay within the range of floats
@@ -19,6 +19,7 @@ def build_hotwords(phrases: Mapping[str, float]) -> Hotwords:
 
     Getting to a character is worth the greatest weight of the phrases that hold it.
     """
+    phrases = {_apart(phrase): weight for phrase, weight in phrases.items()}
     trie = build_trie(list(phrases), np.maximum(0.0, np.array(list(phrases.values()))))
     costs = [min(0.0, weight) * num_letters(phrase) for phrase, weight in phrases.items()]
     count, values, ends = len(trie.ends), trie.values.tolist(), trie.ends.tolist()
@@ -40,7 +41,14 @@ def build_hotwords(phrases: Mapping[str, float]) -> Hotwords:
     found, losses = np.array(own) + np.array(nested), np.array(pending)
     lift = float((np.array(most) - losses).max())
     end_lift = float((found + np.maximum(most, kept) - losses).max())
-    return Hotwords(trie, np.array(fails, np.int32), losses, found, lift, end_lift)
+    borders = np.array([True, *(character == SPACE for _, character in arcs)])
+    return Hotwords(trie, np.array(fails, np.int32), losses, found, borders, lift, end_lift)
+
+
+def _apart(phrase: str) -> str:
+    """Return a phrase with spaces around each character of a script that puts none between words."""
+    spaced = "".join(f" {letter} " if stands_alone(ord(letter)) else letter for letter in phrase)
+    return " ".join(spaced.split())
 
 
 def _fail(fails: list[int], children: Mapping[tuple[int, int], int], parent: int, character: int) -> int:

@@ -18,6 +18,7 @@ from asr.decoding.fusion import (
     Spelling,
     Trie,
     plain,
+    stands_alone,
 )
 from asr.decoding.hotwords import MOST_GAIN, build_hotwords, num_letters
 from asr.decoding.lexicon import Vocabulary, characters_of, is_byte, variants, vocabulary_of
@@ -79,7 +80,7 @@ def fuse(
     spelling, trie = spelling_of(tokenizer), build_hotwords(phrases)
     # a token gains the weight of each of its characters at most, or what a phrase has that goes on where another fails
     gain = max([0.0, *phrases.values()]) + trie.lift
-    lifts = gain * np.diff(spelling.firsts) + trie.end_lift * spelling.starts
+    lifts = gain * np.diff(spelling.firsts) + trie.end_lift * (spelling.starts + 2 * _num_alone(spelling))
     fusion = plain(tokenizer.size)._replace(spelling=spelling, hotwords=trie, hotword_lifts=lifts)
     if vocabulary is not None:
         fusion = _closed(fusion, vocabulary, model)
@@ -97,6 +98,12 @@ def fuse(
         unknown=config.unknown,
         start=model.start,
     )
+
+
+def _num_alone(spelling: Spelling) -> np.ndarray:
+    """Return (V,) how many characters of each token hotwords take for words."""
+    alone = [stands_alone(character) for character in spelling.characters.tolist()]
+    return np.diff(np.concatenate([[0], np.cumsum(alone)])[spelling.firsts])
 
 
 def _units(tokenizer: "Tokenizer", model: "NgramModel") -> tuple[int, np.ndarray]:

@@ -56,6 +56,29 @@ def test_all_phrases_that_are_said_count(seed: int) -> None:
         assert prefix.acoustic_score == pytest.approx(without[prefix.token_ids], abs=1e-4)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_characters_of_scripts_without_spaces_are_words(seed: int) -> None:
+    """A text without spaces is one word: hotwords were found where it begins, and nowhere else."""
+    tokenizer = Tokenizer.from_state({"kind": "char", "normalizer": {}, "symbols": ["<blank>", *"京北a"]})
+    phrases = {"京北": 1.0, "北": -0.5, "a京": 2.0, "北北": 0.5, "aa": 1.5}
+    log_probs = random_log_probs(7, 4, seed)
+    search = BeamSearch(4, EVERYTHING, fuse(tokenizer, hotwords=phrases))
+    search.accept(log_probs)
+    plain = BeamSearch(4, EVERYTHING, fuse(tokenizer))
+    plain.accept(log_probs)
+    without = {prefix.token_ids: prefix.score for prefix in plain.finish(10**6)}
+    found = search.finish(10**6)
+    assert len(found) == len(without) > 100
+
+    def apart(text: str) -> str:
+        return " ".join(text.replace("京", " 京 ").replace("北", " 北 ").split())
+
+    for prefix in found:
+        text = tokenizer.decode(prefix.token_ids)
+        expected = gain(apart(text), {apart(phrase): weight for phrase, weight in phrases.items()})
+        assert prefix.score == pytest.approx(without[prefix.token_ids] + expected, abs=1e-4), text
+
+
 def test_a_phrase_is_found_after_its_own_beginning(tokenizer: Tokenizer) -> None:
     """ "nine nine one" was not found in "nine nine nine one"."""
     log_probs = spoken(tokenizer, "ab ab ab ce", {9: "d"})
