@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asr.cli.outputs import refuse_folder, refuse_overwriting
-from asr.errors import UsageError
+from asr.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from asr.lm.lstm_perplexity import TokenPerplexity
@@ -129,12 +129,19 @@ def weigh(args: argparse.Namespace) -> None:
 
     from asr.lm.lstm import LstmLanguageModel
     from asr.scoring.texts import read_texts, recordings
+    from asr.text.tokenizer import named_characters
     from asr.tuning.rescoring import fit_rescoring, read_answers, read_references
 
     refuse_folder(args.out)
     refuse_overwriting(args.out, [args.manifest, args.answers, *recordings(read_texts(args.manifest), args.manifest)])
     model = LstmLanguageModel.load(args.model)
     references, answers = read_references(args.manifest), read_answers(args.answers)
+    for name, some in answers.items():
+        if strange := model.tokenizer.unknown(" ".join(text for text, _ in some)):
+            raise DataError(
+                f"{args.answers}: utterance {name!r}: {named_characters(strange)} in its answers, which the LSTM cannot"
+                " spell; decode with the recogniser that the LSTM is for, without a lexicon that spells otherwise"
+            )
     found = fit_rescoring(references, answers, model.log_prob, normalize=model.tokenizer.normalizer)
     model.notes = replace(model.notes, rescoring=found.config.model_dump())
     model.save(args.out)

@@ -139,6 +139,17 @@ def test_what_is_wrong_ends_in_one_line(
     assert {path: path.read_bytes() for path in folder.iterdir()} == before, "nothing is left behind"
 
 
+def test_answers_that_the_lstm_cannot_spell_are_named(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = [{"text": "a 7", "score": -1.0}, {"text": "a", "score": -2.0}]
+    (tmp_path / "hyp.jsonl").write_text(json.dumps({"id": "a", "text": "a 7", "nbest": answers}))
+    lists = [str(folder / "m.jsonl"), str(tmp_path / "hyp.jsonl")]
+    assert main(["lm", "weigh", str(folder / "lstm.safetensors"), *lists, "--out", str(tmp_path / "out")]) == EXIT_DATA
+    assert "hyp.jsonl: utterance 'a': '7' (U+0037) in its answers, which the LSTM" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_rescoring_changes_what_is_heard(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     heard = []
     for options in (["--beam", "20"], ["--beam", "20", "--rescore", str(folder / "lstm.safetensors")]):
