@@ -35,25 +35,30 @@ def gain(text: str, phrases: Mapping[str, float]) -> float:
     return total
 
 
+def with_and_without(
+    tokenizer: Tokenizer, phrases: Mapping[str, float], seed: int
+) -> dict[str, tuple[float, float, float]]:
+    """Return of every text in 7 random frames its score without phrases and with them, and the acoustic one."""
+    log_probs, answers = random_log_probs(7, tokenizer.size, seed), []
+    for hotwords in ({}, phrases):
+        search = BeamSearch(tokenizer.size, EVERYTHING, fuse(tokenizer, hotwords=hotwords))
+        search.accept(log_probs)
+        answers.append({tokenizer.decode(prefix.token_ids): prefix for prefix in search.finish(10**6)})
+    plain, found = answers
+    assert plain.keys() == found.keys()
+    assert len(found) > 100
+    return {text: (plain[text].score, found[text].score, found[text].acoustic_score) for text in found}
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_all_phrases_that_are_said_count(seed: int) -> None:
     generator = np.random.default_rng(seed)
     some = ["a", "b", "ab", "ba", "a b", "b a", "a a", "a a b", "ab a", "b a b", "a b a", "aa b"]
     chosen = generator.choice(some, 5, replace=False).tolist()
     phrases = dict(zip(chosen, generator.choice([-1.0, -0.5, 0.0, 0.5, 1.0, 2.0], 5).tolist(), strict=True))
-    log_probs = random_log_probs(7, 4, seed)
-    search = BeamSearch(4, EVERYTHING, fuse(TOKENIZER, hotwords=phrases))
-    search.accept(log_probs)
-    plain = BeamSearch(4, EVERYTHING, fuse(TOKENIZER))
-    plain.accept(log_probs)
-    without = {prefix.token_ids: prefix.score for prefix in plain.finish(10**6)}
-    found = search.finish(10**6)
-    assert len(found) == len(without) > 100
-    for prefix in found:
-        text = TOKENIZER.decode(prefix.token_ids)
-        expected = without[prefix.token_ids] + gain(text, phrases)
-        assert prefix.score == pytest.approx(expected, abs=1e-4), (text, phrases)
-        assert prefix.acoustic_score == pytest.approx(without[prefix.token_ids], abs=1e-4)
+    for text, (without, score, acoustic_score) in with_and_without(TOKENIZER, phrases, seed).items():
+        assert score == pytest.approx(without + gain(text, phrases), abs=1e-4), (text, phrases)
+        assert acoustic_score == pytest.approx(without, abs=1e-4)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -61,22 +66,13 @@ def test_characters_of_scripts_without_spaces_are_words(seed: int) -> None:
     """A text without spaces is one word: hotwords were found where it begins, and nowhere else."""
     tokenizer = Tokenizer.from_state({"kind": "char", "normalizer": {}, "symbols": ["<blank>", *"京北a"]})
     phrases = {"京北": 1.0, "北": -0.5, "a京": 2.0, "北北": 0.5, "aa": 1.5}
-    log_probs = random_log_probs(7, 4, seed)
-    search = BeamSearch(4, EVERYTHING, fuse(tokenizer, hotwords=phrases))
-    search.accept(log_probs)
-    plain = BeamSearch(4, EVERYTHING, fuse(tokenizer))
-    plain.accept(log_probs)
-    without = {prefix.token_ids: prefix.score for prefix in plain.finish(10**6)}
-    found = search.finish(10**6)
-    assert len(found) == len(without) > 100
 
     def apart(text: str) -> str:
         return " ".join(text.replace("京", " 京 ").replace("北", " 北 ").split())
 
-    for prefix in found:
-        text = tokenizer.decode(prefix.token_ids)
-        expected = gain(apart(text), {apart(phrase): weight for phrase, weight in phrases.items()})
-        assert prefix.score == pytest.approx(without[prefix.token_ids] + expected, abs=1e-4), text
+    spaced = {apart(phrase): weight for phrase, weight in phrases.items()}
+    for text, (without, score, _) in with_and_without(tokenizer, phrases, seed).items():
+        assert score == pytest.approx(without + gain(apart(text), spaced), abs=1e-4), text
 
 
 def test_a_phrase_is_found_after_its_own_beginning(tokenizer: Tokenizer) -> None:
