@@ -21,9 +21,10 @@ from asr.features.random import normal, uniform
 from asr.features.specaugment import SpecAugmentConfig, specaugment_mask
 from asr.masking import time_mask
 from asr.model import AcousticModel, ModelConfig
+from asr.nn.cells import CELL_NAMES, CellName
 from asr.nn.ctc import consistency_losses, ctc_losses
 from asr.nn.encoder import Encoder, EncoderConfig
-from asr.nn.recurrent import BidirectionalLSTM
+from asr.nn.recurrent import BidirectionalLayer
 from asr.nn.reversal import reversal_index, reverse
 from asr.nn.subsampling import ConvSubsampling, VggSubsampling
 from asr.text.tokenizer import Tokenizer
@@ -35,7 +36,7 @@ KINDS = ("conv", "vgg")
 FACTORS = (1, 2, 3, 4)
 LENGTHS = (5, 1, 2, 23, 64, 17, 3)  # frames
 SEEDS = torch.tensor([11, 2**62, 7, 123456789, 0, 5, 99])
-COVERED = {Frontend, Normalizer, ConvSubsampling, VggSubsampling, BidirectionalLSTM, Encoder, AcousticModel}
+COVERED = {Frontend, Normalizer, ConvSubsampling, VggSubsampling, BidirectionalLayer, Encoder, AcousticModel}
 
 
 def frames(width: int, *, dtype: torch.dtype = torch.float32) -> list[Tensor]:
@@ -164,8 +165,9 @@ def test_reversal() -> None:
     assert_padding_changes_nothing(time_major(reverse), frames(5), fill=9.0, tolerance=0)
 
 
-def test_recurrent_layer() -> None:
-    layer = BidirectionalLSTM(6, 8)
+@pytest.mark.parametrize("cell", CELL_NAMES)
+def test_recurrent_layer(cell: CellName) -> None:
+    layer = BidirectionalLayer(cell, 6, 8)
     assert_padding_changes_nothing(time_major(layer), frames(6), fill=100.0)
 
 

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from asr.config import Config, parse
 from asr.errors import DataError
 from asr.model import TOKENIZER_TENSOR, check_tensors, tokenizer_bytes
+from asr.nn.cells.lstm import Lstm
 from asr.nn.dropout import Dropout
-from asr.nn.recurrent import initialize_lstm, run_lstms
+from asr.nn.recurrence import run_cells
 from asr.store import Storage, compress, load, save
 from asr.text.tokenizer import Tokenizer
 from asr.units import is_number
@@ -31,7 +32,7 @@ BORDER = 0  # before and after a sentence: the number of the blank, which no tex
 _STEPS = 256  # tokens of a long text computed at once
 _MAX_VALUES = 1 << 24  # log-probs computed at once
 
-State = tuple[tuple[Tensor, Tensor], ...]  # hidden (1, B, D) and memory (1, B, D) of each layer
+State = tuple[tuple[Tensor, Tensor], ...]  # hidden (B, D) and memory (B, D) of each layer
 
 
 class LstmConfig(Config):
@@ -66,13 +67,10 @@ class LstmLanguageModel(nn.Module):
         self.config = config
         self.tokenizer = tokenizer
         self.tokens = nn.Embedding(tokenizer.size, config.width)  # of the input and of the output
-        self.layers = nn.ModuleList(nn.LSTM(config.width, config.width) for _ in range(config.layers))
+        self.layers = nn.ModuleList(Lstm(config.width, config.width) for _ in range(config.layers))
         self.bias = nn.Parameter(torch.zeros(tokenizer.size))
         self.dropout = Dropout(config.dropout)
         self._scale = math.sqrt(config.width)  # rows small enough for the output, and of variance 1 as input
-        for layer in self.layers:
-            assert isinstance(layer, nn.LSTM)
-            initialize_lstm(layer)
         if not self.tokens.weight.is_meta:
             nn.init.normal_(self.tokens.weight, std=1 / self._scale)
 
@@ -80,7 +78,7 @@ class LstmLanguageModel(nn.Module):
         """Return the log-probs (B, U, V) of what follows each token of sentences (B, U) that start with BORDER."""
         hidden = self._embedded(previous)
         for layer in self.layers:
-            (hidden,) = run_lstms([layer], [self.dropout(hidden)])  # type: ignore[list-item]
+            ((hidden, _),) = run_cells([layer], [self.dropout(hidden)])  # type: ignore[list-item]
         return self._log_probs(hidden)
 
     def follow(self, previous: Tensor, state: State | None = None) -> tuple[Tensor, State]:
@@ -90,7 +88,8 @@ class LstmLanguageModel(nn.Module):
         """
         hidden, after = self._embedded(previous), []
         for number, layer in enumerate(self.layers):
-            hidden, ended = layer(self.dropout(hidden), None if state is None else state[number])
+            before = None if state is None else state[number]
+            ((hidden, ended),) = run_cells([layer], [self.dropout(hidden)], [before])  # type: ignore[list-item]
             after.append(ended)
         return self._log_probs(hidden), tuple(after)
 

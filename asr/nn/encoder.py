@@ -1,4 +1,4 @@
-"""The encoder: subsampling, bidirectional LSTM layers, one output layer of token log-probabilities."""
+"""The encoder: subsampling, bidirectional recurrent layers, one output layer of token log-probabilities."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from asr.config import Config
 from asr.masking import time_mask
+from asr.nn.cells import CellName
 from asr.nn.ctc import BLANK_ID
 from asr.nn.dropout import Dropout
-from asr.nn.recurrent import BidirectionalLSTM
+from asr.nn.recurrent import BidirectionalLayer
 from asr.nn.reversal import reversal_index
 from asr.nn.subsampling import ConvSubsampling, Kernels, VggSubsampling, strided_kernels
 
@@ -26,17 +27,21 @@ class EncoderConfig(Config):
     subsampling: Literal["conv", "vgg"] = Field("conv", description="kind of the convolutions in front")
     factor: Literal[1, 2, 3, 4] = Field(4, description="feature frames per encoder frame")
     subsampling_width: int = Field(320, ge=1, le=8192, description="width of the convolutions' output")
-    layers: int = Field(4, ge=1, le=32, description="bidirectional LSTM layers")
+    cell: CellName = Field("lstm", description="kind of the recurrent layers (docs/lstm.md)")
+    layers: int = Field(4, ge=1, le=32, description="bidirectional recurrent layers")
     hidden: int = Field(320, ge=1, le=8192, description="cells in each direction of a layer")
-    dropout: float = Field(0.2, ge=0, lt=1, description="dropout before each LSTM layer and before the output")
+    projection: int = Field(0, ge=0, le=8192, description="values that lstm_projected puts out; 0 = half of hidden")
+    dropout: float = Field(0.2, ge=0, lt=1, description="dropout before each recurrent layer and before the output")
     residual: bool = Field(True, description="add a layer's input to its output where the widths agree")
-    layer_norm: bool = Field(True, description="layer norm after each LSTM layer")
+    layer_norm: bool = Field(True, description="layer norm after each recurrent layer")
     intermediate: int = Field(0, ge=0, description="layer after which a second CTC head trains; 0 = none")
 
     @model_validator(mode="after")
     def _check(self) -> "EncoderConfig":
         if self.intermediate >= self.layers:
             raise ValueError(f"intermediate must be below layers ({self.layers}), got {self.intermediate}")
+        if self.projection and self.cell != "lstm_projected":
+            raise ValueError(f"projection is for cell lstm_projected, and cell is {self.cell}; leave it at 0")
         return self
 
     @property
@@ -61,17 +66,20 @@ class EncoderOutput:
 
 
 class Encoder(nn.Module):
-    """Features → token log-probabilities, by a bidirectional LSTM trained with CTC (Graves et al. 2006)."""
+    """Features → token log-probabilities, by bidirectional recurrent layers trained with CTC (Graves et al. 2006)."""
 
     def __init__(self, config: EncoderConfig, num_features: int, num_tokens: int) -> None:
         super().__init__()
         self.config = config
         front = ConvSubsampling if config.subsampling == "conv" else VggSubsampling
         self.subsampling = front(num_features, config.subsampling_width, config.factor, config.dropout)
-        width = 2 * config.hidden
-        inputs = [config.subsampling_width] + [width] * (config.layers - 1)
-        self.layers = nn.ModuleList(BidirectionalLSTM(size, config.hidden) for size in inputs)
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in inputs if config.layer_norm)
+        self.layers = nn.ModuleList()
+        width = config.subsampling_width
+        for _ in range(config.layers):
+            layer = BidirectionalLayer(config.cell, width, config.hidden, projection=config.projection)
+            self.layers.append(layer)
+            width = layer.output_size
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in self.layers if config.layer_norm)
         self.dropout = Dropout(config.dropout)
         self.output = _output_layer(width, num_tokens)
         self.intermediate_output = _output_layer(width, num_tokens) if config.intermediate else None

@@ -6,13 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from asr.nn.cells.cell import Cell
 from asr.nn.encoder import Encoder, EncoderOutput
 
 TRAINED_WHOLE = ("output.", "intermediate_output.")  # small, and where new symbols have rows that nothing is known of
 
 
 class Adapters(nn.Module):
-    """One pair of thin matrices for each matrix of the LSTM and linear layers; their product is added to it.
+    """One pair of thin matrices for each matrix of the recurrent and linear layers; their product is added to it.
 
     The change starts at zero.  The encoder's own matrices are not trained, but its output layers are.
     Source: Hu et al. 2021, "LoRA: low-rank adaptation of large language models", section 4.1.
@@ -49,9 +50,9 @@ class Adapters(nn.Module):
 
 
 def _matrices(encoder: Encoder) -> list[str]:
-    """Return the names of the matrices of LSTM and linear layers, but for those of the output layers."""
+    """Return the names of the matrices of recurrent and linear layers, but for those of the output layers."""
     found = []
     for prefix, module in encoder.named_modules():
-        if isinstance(module, (nn.LSTM, nn.Linear)):
+        if isinstance(module, (Cell, nn.Linear)):
             found += [f"{prefix}.{name}" for name, parameter in module.named_parameters() if parameter.ndim == 2]
     return [name for name in found if not name.startswith(TRAINED_WHOLE)]

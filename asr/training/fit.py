@@ -18,7 +18,7 @@ from asr.data.sharded import ShardedData
 from asr.errors import DataError, UsageError, writing
 from asr.features.normalization import Moments
 from asr.model import AcousticModel
-from asr.nn.lstm import multiplies_bfloat16
+from asr.nn.steps import multiplies_bfloat16
 from asr.training.alphabet import alphabet_change, with_alphabet
 from asr.training.checkpoint import LAST, TrainingState, load_state, remove_unfinished
 from asr.training.identity import differences, run_identity

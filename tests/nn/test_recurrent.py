@@ -1,10 +1,12 @@
-"""The fast bidirectional layer = nn.LSTM on a packed sequence, in values and gradients; its start."""
+"""The bidirectional layer = nn.LSTM on a packed sequence, in values and gradients; the start of an LSTM."""
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from asr.nn.recurrent import FORGET_BIAS, BidirectionalLSTM, initialize_lstm
+from asr.nn.cells.cell import KEEP_BIAS
+from asr.nn.cells.lstm import initialize_lstm
+from asr.nn.recurrent import BidirectionalLayer
 from asr.nn.reversal import reversal_index, reverse
 
 LENGTHS = torch.tensor([5, 1, 9, 2, 9, 7])
@@ -16,7 +18,7 @@ def inputs(width: int) -> Tensor:
     return torch.randn(9, len(LENGTHS), width, generator=generator, dtype=torch.float64)
 
 
-def packed_twin(layer: BidirectionalLSTM, width: int, hidden: int) -> nn.LSTM:
+def packed_twin(layer: BidirectionalLayer, width: int, hidden: int) -> nn.LSTM:
     """Return torch's bidirectional layer with the same weights."""
     twin = nn.LSTM(width, hidden, bidirectional=True).double()
     with torch.no_grad():
@@ -27,7 +29,7 @@ def packed_twin(layer: BidirectionalLSTM, width: int, hidden: int) -> nn.LSTM:
 
 
 def test_values_and_gradients_equal_torchs_packed_layer() -> None:
-    layer = BidirectionalLSTM(4, 3).double()
+    layer = BidirectionalLayer("lstm", 4, 3).double()
     twin = packed_twin(layer, 4, 3)
     values, packed_values = inputs(4).requires_grad_(), inputs(4).requires_grad_()
     outputs = layer(values, reversal_index(LENGTHS, 9))
@@ -48,7 +50,7 @@ def test_values_and_gradients_equal_torchs_packed_layer() -> None:
 
 
 def test_what_lies_in_the_padding_reaches_no_valid_frame() -> None:
-    layer = BidirectionalLSTM(4, 3).double()
+    layer = BidirectionalLayer("lstm", 4, 3).double()
     index, valid = reversal_index(LENGTHS, 9), (torch.arange(9)[:, None] < LENGTHS).unsqueeze(2)
     clean = layer(inputs(4) * valid, index)
     dirty = layer(torch.where(valid, inputs(4), 50.0), index)
@@ -75,11 +77,11 @@ def test_the_gradient_of_a_reversal_is_the_reversed_gradient() -> None:
 @pytest.mark.parametrize("direction", ["forwards", "backwards"])
 def test_the_forget_gate_starts_open(direction: str) -> None:
     hidden = 6
-    lstm = getattr(BidirectionalLSTM(5, hidden), direction)
+    lstm = getattr(BidirectionalLayer("lstm", 5, hidden), direction)
     bias = lstm.bias_ih_l0 + lstm.bias_hh_l0
     expected = torch.zeros(4 * hidden)
-    expected[hidden : 2 * hidden] = FORGET_BIAS
-    assert FORGET_BIAS == 1.0
+    expected[hidden : 2 * hidden] = KEEP_BIAS
+    assert KEEP_BIAS == 1.0
     assert torch.equal(bias, expected)
 
 

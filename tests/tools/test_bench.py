@@ -219,7 +219,7 @@ def test_the_whole_of_bench_train(manifests: dict[str, Path], tmp_path: Path, mo
 
 def test_bf16_is_measured_where_trainings_take_it(monkeypatch: pytest.MonkeyPatch) -> None:
     for fast, precisions in ((True, ["float32", "bf16"]), (False, ["float32"])):
-        monkeypatch.setattr("asr.nn.lstm.multiplies_bfloat16", lambda fast=fast: fast)
+        monkeypatch.setattr("asr.nn.steps.multiplies_bfloat16", lambda fast=fast: fast)
         assert train._precisions() == precisions
 
 

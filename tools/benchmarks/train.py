@@ -73,7 +73,7 @@ def bench(args: argparse.Namespace) -> int:
 
 def _precisions() -> list[str]:
     """Return what is worth measuring: a training takes no bf16 where the CPU is slow at it."""
-    from asr.nn.lstm import multiplies_bfloat16
+    from asr.nn.steps import multiplies_bfloat16
 
     if multiplies_bfloat16():
         return ["float32", "bf16"]

@@ -1,4 +1,4 @@
-"""LSTMs in training on CPU = torch's: values and gradients, in float32 and bfloat16, on one thread and several."""
+"""Two LSTMs side by side by steps = torch's: on one thread and several, in bfloat16, at the edges of what can come."""
 
 import os
 import subprocess
@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from asr import native
-from asr.nn import recurrent
-from asr.nn.lstm import can_train, train_lstms
-from asr.nn.recurrent import BidirectionalLSTM
+from asr.nn import recurrence
+from asr.nn.cells.lstm import Lstm
+from asr.nn.recurrent import BidirectionalLayer
 from asr.nn.reversal import reversal_index
+from asr.nn.steps import run_steps, takes
 
 STEPS, BATCH, WIDTH, SIZE = 23, 5, 24, 30
 
@@ -30,13 +31,21 @@ def threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def two_lstms(size: int = SIZE) -> list[nn.LSTM]:
+def two_lstms(size: int = SIZE) -> list[Lstm]:
     torch.manual_seed(1)
-    return [nn.LSTM(WIDTH, size), nn.LSTM(WIDTH, size)]
+    lstms = [Lstm(WIDTH, size), Lstm(WIDTH, size)]
+    for lstm in lstms:
+        lstm.reset_parameters()  # torch's start: the orthogonal one depends on the number of threads
+    return lstms
+
+
+def train_lstms(lstms: list[Lstm], inputs: list[Tensor]) -> tuple[Tensor, ...]:
+    starts = [lstm.initial_state(values.shape[1]) for lstm, values in zip(lstms, inputs, strict=True)]
+    return tuple(hidden for hidden, _ in run_steps(lstms, inputs, starts))
 
 
 def values_and_gradients(
-    run: Callable[[list[nn.LSTM], list[Tensor]], tuple[Tensor, ...]], size: int = SIZE
+    run: Callable[[list[Lstm], list[Tensor]], tuple[Tensor, ...]], size: int = SIZE
 ) -> list[Tensor]:
     """Return outputs, gradients of inputs and gradients of parameters of two LSTMs run by `run`."""
     lstms = two_lstms(size)
@@ -48,11 +57,11 @@ def values_and_gradients(
     return [output.detach().float() for output in outputs] + gradients
 
 
-def torchs_own(lstms: list[nn.LSTM], inputs: list[Tensor]) -> tuple[Tensor, ...]:
-    return tuple(lstm(values)[0] for lstm, values in zip(lstms, inputs, strict=True))
+def torchs_own(lstms: list[Lstm], inputs: list[Tensor]) -> tuple[Tensor, ...]:
+    return tuple(nn.LSTM.forward(lstm, values)[0] for lstm, values in zip(lstms, inputs, strict=True))
 
 
-def in_bfloat16(lstms: list[nn.LSTM], inputs: list[Tensor]) -> tuple[Tensor, ...]:
+def in_bfloat16(lstms: list[Lstm], inputs: list[Tensor]) -> tuple[Tensor, ...]:
     with torch.autocast("cpu", torch.bfloat16):
         return train_lstms(lstms, inputs)
 
@@ -75,7 +84,7 @@ def test_the_smallest_inputs(steps: int, batch: int) -> None:
     lstms = two_lstms()
     inputs = [torch.randn(steps, batch, WIDTH, requires_grad=True) for _ in lstms]
     found, _ = train_lstms(lstms, inputs)
-    torch.testing.assert_close(found, lstms[0](inputs[0])[0], atol=1e-6, rtol=0)
+    torch.testing.assert_close(found, nn.LSTM.forward(lstms[0], inputs[0])[0], atol=1e-6, rtol=0)
     found.sum().backward()  # the other output is not used
     assert inputs[0].grad.isfinite().all()
     assert not inputs[1].grad.any()
@@ -105,7 +114,7 @@ def test_a_backward_pass_inside_autocast_is_as_exact_as_its_forward_pass() -> No
 @pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("run", [train_lstms, in_bfloat16])
 def test_one_thread_and_two_give_the_same_bits(
-    run: Callable[[list[nn.LSTM], list[Tensor]], tuple[Tensor, ...]],
+    run: Callable[[list[Lstm], list[Tensor]], tuple[Tensor, ...]],
 ) -> None:
     torch.set_num_threads(1)
     alone = values_and_gradients(run, size=200)
@@ -117,17 +126,18 @@ def test_one_thread_and_two_give_the_same_bits(
 
 
 def test_weights_of_another_type_are_left_to_torch() -> None:
-    assert can_train(two_lstms())
-    assert not can_train([two_lstms()[0], two_lstms()[1].bfloat16()])
+    assert takes(two_lstms())
+    assert not takes([two_lstms()[0], two_lstms()[1].bfloat16()])
 
 
 def test_a_cpu_without_bfloat16_products_trains_in_float32() -> None:
     """oneDNN is told to know no more than AVX2, where it refuses to reorder a bfloat16 matrix."""
     script = """if True:
         import torch
-        from asr.nn.recurrent import SMALL, BidirectionalLSTM
+        from asr.nn.recurrence import SMALL
+        from asr.nn.recurrent import BidirectionalLayer
         from asr.nn.reversal import reversal_index
-        layer, inputs = BidirectionalLSTM(8, SMALL), torch.randn(3, 2, 8)
+        layer, inputs = BidirectionalLayer("lstm", 8, SMALL), torch.randn(3, 2, 8)
         with torch.autocast("cpu", torch.bfloat16):
             outputs = layer(inputs, reversal_index(torch.tensor([3, 2]), 3))
         outputs.float().sum().backward()
@@ -148,15 +158,15 @@ def test_huge_sums_saturate_and_a_nan_stays_one() -> None:
     assert spoilt[1:].isnan().all()
 
 
-@pytest.mark.parametrize("size", [recurrent.SMALL, recurrent.SMALL - 1])
+@pytest.mark.parametrize("size", [recurrence.SMALL, recurrence.SMALL - 1])
 def test_a_layer_in_training_says_what_it_says_without_gradients(size: int) -> None:
     torch.manual_seed(2)
-    layer = BidirectionalLSTM(WIDTH, size)
+    layer = BidirectionalLayer("lstm", WIDTH, size)
     inputs, index = torch.randn(7, 3, WIDTH), reversal_index(torch.tensor([7, 2, 5]), 7)
     trained = layer(inputs, index)
     with torch.inference_mode():
         torch.testing.assert_close(trained.detach(), layer(inputs, index), atol=1e-6, rtol=0)
-    assert ("_Steps" in str(trained.grad_fn.next_functions)) == (size >= recurrent.SMALL)
+    assert ("_Steps" in str(trained.grad_fn.next_functions)) == (size >= recurrence.SMALL)
 
 
 @pytest.mark.parametrize("refusal", [RuntimeError("no locator available"), OSError(28, "No space left on device")])

@@ -1,0 +1,45 @@
+"""The plain recurrent layer, whose memory is its output: the baseline that forgets."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from asr.nn.cells.cell import GatedCell, State, StepKernel
+
+Activation = Literal["tanh", "relu"]
+
+
+class Rnn(GatedCell):
+    """h_t = tanh(W x_t + U h_{t-1} + b), or ReLU in place of tanh.
+
+    The recurrent matrix starts orthogonal at gain 1: a smaller one would let gradients vanish from the first step on.
+    Source: Elman 1990, "Finding structure in time"; Le et al. 2015 (ReLU, from the identity).
+    """
+
+    gates = 1
+    memories = 0
+
+    def __init__(self, input_size: int, hidden_size: int, *, activation: Activation = "tanh") -> None:
+        super().__init__(input_size, hidden_size)
+        self.activation = activation
+        if self.weight_rec.is_meta:
+            return
+        if activation == "tanh":
+            nn.init.orthogonal_(self.weight_rec)
+        else:
+            nn.init.eye_(self.weight_rec)
+
+    def step(self, sums: Tensor, state: State) -> State:
+        """Return the state after one step."""
+        hidden, memory = state
+        total = self.added(sums, hidden)
+        return torch.tanh(total) if self.activation == "tanh" else torch.relu(total), memory
+
+    def kernel(self) -> StepKernel:
+        """Return the compiled steps."""
+        from asr.nn.kernels import rnn
+
+        if self.activation == "tanh":
+            return StepKernel(rnn.tanh_forward, rnn.tanh_backward)
+        return StepKernel(rnn.relu_forward, rnn.relu_backward)

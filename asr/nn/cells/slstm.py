@@ -1,0 +1,45 @@
+"""The sLSTM of xLSTM: an exponential input gate, and a normaliser beside the cell."""
+
+import torch
+from torch import Tensor
+
+from asr.nn.cells.cell import GatedCell, State, StepKernel
+
+NOTHING = -1e9  # the stabiliser before the first step, the logarithm of a weight of 0
+
+
+class ScalarLstm(GatedCell):
+    """Gates i' = exp(i), f' = sigmoid(f), o' = sigmoid(o), z = tanh(g) of the sums W x_t + U h_{t-1} + b.
+
+    c_t = f' c_{t-1} + i' z;  n_t = f' n_{t-1} + i';  h_t = o' c_t / n_t.  Cell and normaliser are kept divided by
+    exp(m_t), m_t = max(log f' + m_{t-1}, i): nothing overflows, and h_t is the same.  The memory is c, n and m; the
+    recurrent matrix is one head.  Gates: input, forget, cell input, output.
+    Source: Beck et al. 2024, "xLSTM: extended long short-term memory", equations 8 to 17.
+    """
+
+    gates = 4
+    memories = 3
+    keep_gate = (1, 1)
+
+    def initial_state(self, rows: int) -> State:
+        """Return the state before the first step."""
+        hidden, memory = super().initial_state(rows)
+        memory[:, 2 * self.hidden_size :] = NOTHING
+        return hidden, memory
+
+    def step(self, sums: Tensor, state: State) -> State:
+        """Return the state after one step."""
+        hidden, memory = state
+        cell, norm, level = memory.chunk(3, -1)
+        i, f, g, o = self.added(sums, hidden).chunk(4, -1)
+        log_forget = torch.nn.functional.logsigmoid(f)
+        stabiliser = torch.maximum(log_forget + level, i).detach()  # the hidden values do not depend on it
+        forget, enter = torch.exp(log_forget + level - stabiliser), torch.exp(i - stabiliser)
+        cell, norm = forget * cell + enter * torch.tanh(g), forget * norm + enter
+        return torch.sigmoid(o) * cell / norm, torch.cat([cell, norm, stabiliser], -1)
+
+    def kernel(self) -> StepKernel:
+        """Return the compiled steps."""
+        from asr.nn.kernels import slstm
+
+        return StepKernel(slstm.step_forward, slstm.step_backward, kept=self.hidden_size)

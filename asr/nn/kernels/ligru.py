@@ -1,0 +1,68 @@
+"""One step of the light GRU; gates: update, candidate.  The memory is the hidden values in float32.
+
+Arguments: see `asr.nn.kernels`.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from asr.native import compiled
+from asr.nn.kernels.arithmetic import f32, load, relu, rounded, sigmoid
+
+
+@compiled
+def step_forward(gates: Any, past: Any, bias: Any, kept: Any, before: Any, memory: Any, hidden: Any) -> None:
+    """Open the gates; fill memory and hidden."""
+    size = memory.shape[1]
+    opened = np.empty(2 * size, np.float32)
+    z, a = opened[:size], opened[size:]
+    for row in range(memory.shape[0]):
+        gate, recurrent, old, now, out = gates[row], past[row], before[row], memory[row], hidden[row]
+        for k in range(size):
+            opened[k] = sigmoid(load(gate, k) + load(recurrent, k) + bias[k])
+        for k in range(size, 2 * size):
+            opened[k] = relu(load(gate, k) + load(recurrent, k) + bias[k])
+        for k in range(size):
+            now[k] = a[k] + z[k] * (old[k] - a[k])
+        for k in range(size):
+            out[k] = rounded(out, now[k])
+        for k in range(2 * size):
+            gate[k] = rounded(gate, opened[k])
+
+
+@compiled
+def step_backward(
+    gates: Any,
+    bias: Any,
+    kept: Any,
+    before: Any,
+    memory: Any,
+    hidden: Any,
+    above: Any,
+    future: Any,
+    d_memory: Any,
+    d_gates: Any,
+    d_past: Any,
+    d_bias: Any,
+) -> None:
+    """Fill d_gates; take d_memory a step back."""
+    size = memory.shape[1]
+    opened = np.empty(2 * size, np.float32)
+    z, a = opened[:size], opened[size:]
+    for row in range(memory.shape[0]):
+        gate, first, second, old = gates[row], above[row], future[row], before[row]
+        d_now, delta = d_memory[row], d_gates[row]
+        for k in range(2 * size):
+            opened[k] = load(gate, k)
+        for k in range(size):
+            d_now[k] += load(first, k) + load(second, k)
+        d_z, d_a = delta[:size], delta[size:]
+        for k in range(size):
+            d_z[k] = rounded(d_z, d_now[k] * (old[k] - a[k]) * z[k] * (f32(1) - z[k]))
+        for k in range(size):
+            d_a[k] = rounded(d_a, d_now[k] * (f32(1) - z[k]) * (f32(1) if a[k] > f32(0) else f32(0)))
+        for k in range(size):
+            d_now[k] *= z[k]
+        for k in range(2 * size):
+            d_bias[k] += load(delta, k)

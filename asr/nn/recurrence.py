@@ -1,0 +1,86 @@
+"""Running cells over sequences, by the fastest of the ways that give the same.
+
+- torch's own LSTM (oneDNN, cuDNN), but for training on CPU, where its backward pass is slow;
+- steps with compiled gates (`asr.nn.steps`), on CPU in float32 and bfloat16, for every cell;
+- a plain loop over the cell's equations: every device and type, and the reference of the others.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from asr.nn.cells.cell import Cell, State
+from asr.nn.cells.lstm import Lstm
+from asr.nn.cells.mingru import MinimalGru
+
+SMALL = 192  # cells; below, torch's own training step of the LSTM on CPU is faster than ours
+
+History = tuple[Tensor, Tensor]  # hidden values (E, N, P) and memory (E, N, M) after each step
+
+
+def run_cells(
+    cells: Sequence[Cell],
+    inputs: Sequence[Tensor],
+    states: Sequence[State | None] | None = None,
+    lengths: Tensor | None = None,
+) -> list[tuple[Tensor, State]]:
+    """Return (outputs (E, N, P), final state) of cells, each of its inputs (E, N, D).
+
+    Args:
+        states: before the first step, as this function returns them; None: each cell's initial one.
+        lengths: (N,) int64 valid steps of the rows, after which their final state stands; None: all E.
+    """
+    states = [None] * len(cells) if states is None else states
+    whole = lengths is None and len(inputs[0]) > 0
+    lstms = [cell for cell in cells if isinstance(cell, Lstm)]
+    if whole and len(lstms) == len(cells) and not _trains_on_cpu(lstms[0], inputs[0]):
+        return [lstm.run_whole(values, state) for lstm, values, state in zip(lstms, inputs, states, strict=True)]
+    starts = [_start(cell, values, state) for cell, values, state in zip(cells, inputs, states, strict=True)]
+    histories = run_histories(cells, inputs, starts)
+    return [(history[0], last_state(history, start, lengths)) for history, start in zip(histories, starts, strict=True)]
+
+
+def run_histories(cells: Sequence[Cell], inputs: Sequence[Tensor], starts: Sequence[State]) -> list[History]:
+    """Return the state of cells after each step, each of its inputs (E, N, D) and from its own state."""
+    if inputs[0].device.type == "cpu":
+        from asr.nn.steps import run_steps, takes  # not above: torch's own way loads no compiler
+
+        if takes(cells):
+            return run_steps(cells, inputs, starts)
+    return [run_plain(cell, values, start) for cell, values, start in zip(cells, inputs, starts, strict=True)]
+
+
+def last_state(history: History, start: State, lengths: Tensor | None) -> State:
+    """Return the state of each row after its last valid step."""
+    states = [torch.cat([first.unsqueeze(0), later]) for first, later in zip(start, history, strict=True)]
+    if lengths is None:
+        return states[0][-1], states[1][-1]
+    rows = torch.arange(len(lengths), device=lengths.device)
+    return states[0][lengths, rows], states[1][lengths, rows]
+
+
+def run_plain(cell: Cell, inputs: Tensor, state: State) -> History:
+    """Return the state of a cell after each step, by its equations in torch; arguments as `run_cells`."""
+    sums = cell.sums(inputs)
+    if isinstance(cell, MinimalGru):
+        hidden = cell.scan(sums, state)
+        return hidden, hidden
+    states = []
+    for step in sums.unbind():
+        state = cell.step(step, state)
+        states.append(state)
+    if not states:
+        return sums.new_empty(0, *state[0].shape), state[1].new_empty(0, *state[1].shape)
+    return torch.stack([hidden for hidden, _ in states]), torch.stack([memory for _, memory in states])
+
+
+def _start(cell: Cell, inputs: Tensor, state: State | None) -> State:
+    return cell.initial_state(inputs.shape[1]) if state is None else state
+
+
+def _trains_on_cpu(cell: Lstm, inputs: Tensor) -> bool:
+    """Return whether the LSTM is about to be trained where torch's backward pass is slow, and ours can be taken."""
+    if not torch.is_grad_enabled() or inputs.device.type != "cpu" or cell.hidden_size < SMALL:
+        return False
+    return all(weight.dtype == torch.float32 for weight in cell.parameters())
