@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any, get_args
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from asr.config import Config, parse
 from asr.errors import DataError
 from asr.features.frontend import FeatureConfig, Frontend
 from asr.features.normalization import Moments
+from asr.nn.chunks import WHOLE, Context
 from asr.nn.encoder import Encoder, EncoderConfig
 from asr.store import Storage, compress, load, load_stored, refuse_other_kinds, save
 from asr.text.tokenizer import Tokenizer
@@ -26,6 +27,36 @@ class ModelConfig(Config):
 
     features: FeatureConfig = Field(FeatureConfig(), description="waveform to features")
     encoder: EncoderConfig = Field(EncoderConfig(), description="features to log-probs")
+
+    @model_validator(mode="after")
+    def _check(self) -> "ModelConfig":
+        for key in ("chunk_ms", "right_context_ms", "lookahead_ms"):
+            value = getattr(self.encoder, key)
+            if 0 < value < self.frame_ms:
+                raise ValueError(f"encoder.{key}={value:g} is shorter than one encoder frame of {self.frame_ms:g} ms")
+        return self
+
+    @property
+    def frame_ms(self) -> float:
+        """From one encoder frame to the next, in milliseconds."""
+        return self.features.hop_ms * self.encoder.factor
+
+    @property
+    def context(self) -> Context:
+        """What the backward direction sees."""
+        return self.context_of(self.encoder.chunk_ms, self.encoder.right_context_ms)
+
+    def context_of(self, chunk_ms: float, right_context_ms: float) -> Context:
+        """Return a chunk and its right context in encoder frames; a chunk of 0 is all that there is."""
+        return Context(self._frames(chunk_ms), self._frames(right_context_ms)) if chunk_ms else WHOLE
+
+    @property
+    def lookahead(self) -> int:
+        """Encoder frames of the future that a model of one direction sees."""
+        return self._frames(self.encoder.lookahead_ms)
+
+    def _frames(self, milliseconds: float) -> int:
+        return int(milliseconds / self.frame_ms + 0.5)
 
     def geometry(self) -> FrameGeometry:
         """Return how samples become encoder frames."""
@@ -60,7 +91,13 @@ class AcousticModel(nn.Module):
         self.geometry = config.geometry()
         with torch.device("cpu"):  # its constants are computed even where the weights are only shapes yet
             self.frontend = Frontend(config.features)
-        self.encoder = Encoder(config.encoder, config.features.num_features, tokenizer.size)
+        self.encoder = Encoder(
+            config.encoder,
+            config.features.num_features,
+            tokenizer.size,
+            context=config.context,
+            lookahead=config.lookahead,
+        )
 
     @property
     def sample_rate(self) -> int:

@@ -58,6 +58,26 @@ class FrameGeometry:
         """Return E, the encoder frames of a waveform of `num_samples` samples."""
         return self.subsampled(self.num_frames(num_samples))
 
+    def frames_known(self, num_samples: int) -> int:
+        """Return how many feature frames are known once `num_samples` samples have come, and more will.
+
+        A frame is known when its window is full; those that begin in the edge before the first sample are silence.
+        """
+        full = max(0, (num_samples + self.edge - self.window) // self.hop + 1)
+        return min(self.num_frames(num_samples), max(self.silent_frames, full))
+
+    @property
+    def silent_frames(self) -> int:
+        """Feature frames that begin before the first sample."""
+        return -(-self.edge // self.hop)
+
+    def inputs_of(self, first: int, last: int) -> tuple[int, int]:
+        """Return the feature frames [from, to) that the encoder frames [first, last) are made of; some lie outside."""
+        for kernel, stride in reversed(self.strided):
+            first, last = (padded * stride - (kernel - 1) // 2 for padded in (first, last - 1))
+            last += kernel
+        return first, last
+
     @property
     def subsampling(self) -> int:
         """Feature frames per encoder frame."""

@@ -22,9 +22,11 @@ from asr.features.specaugment import SpecAugmentConfig, specaugment_mask
 from asr.masking import time_mask
 from asr.model import AcousticModel, ModelConfig
 from asr.nn.cells import CELL_NAMES, CellName
+from asr.nn.chunks import WHOLE, ChunkPlan, Context
 from asr.nn.ctc import consistency_losses, ctc_losses
 from asr.nn.encoder import Encoder, EncoderConfig
-from asr.nn.recurrent import BidirectionalLayer
+from asr.nn.lookahead import Lookahead
+from asr.nn.recurrent import BidirectionalLayer, UnidirectionalLayer
 from asr.nn.reversal import reversal_index, reverse
 from asr.nn.subsampling import ConvSubsampling, VggSubsampling
 from asr.text.tokenizer import Tokenizer
@@ -36,7 +38,10 @@ KINDS = ("conv", "vgg")
 FACTORS = (1, 2, 3, 4)
 LENGTHS = (5, 1, 2, 23, 64, 17, 3)  # frames
 SEEDS = torch.tensor([11, 2**62, 7, 123456789, 0, 5, 99])
-COVERED = {Frontend, Normalizer, ConvSubsampling, VggSubsampling, BidirectionalLayer, Encoder, AcousticModel}
+COVERED = {
+    *(Frontend, Normalizer, ConvSubsampling, VggSubsampling, BidirectionalLayer, UnidirectionalLayer, Lookahead),
+    *(Encoder, AcousticModel),
+}
 
 
 def frames(width: int, *, dtype: torch.dtype = torch.float32) -> list[Tensor]:
@@ -165,10 +170,34 @@ def test_reversal() -> None:
     assert_padding_changes_nothing(time_major(reverse), frames(5), fill=9.0, tolerance=0)
 
 
+def layer_of(layer: BidirectionalLayer | UnidirectionalLayer, context: Context) -> Function:
+    def batch_first(batch: Padded) -> tuple[Tensor, Tensor]:
+        own = batch.values.transpose(0, 1).contiguous()
+        plan = ChunkPlan(context, batch.lengths, len(own))
+        return layer(plan.frames(own), plan)[0].own.transpose(0, 1), batch.lengths
+
+    return batch_first
+
+
+@pytest.mark.parametrize("context", [WHOLE, Context(4, 3), Context(5, 0, carried=False)])
 @pytest.mark.parametrize("cell", CELL_NAMES)
-def test_recurrent_layer(cell: CellName) -> None:
+def test_recurrent_layer(cell: CellName, context: Context) -> None:
     layer = BidirectionalLayer(cell, 6, 8)
-    assert_padding_changes_nothing(time_major(layer), frames(6), fill=100.0)
+    assert_padding_changes_nothing(layer_of(layer, context), frames(6), fill=100.0)
+
+
+def test_recurrent_layer_of_one_direction() -> None:
+    assert_padding_changes_nothing(layer_of(UnidirectionalLayer("lstm", 6, 8), WHOLE), frames(6), fill=100.0)
+
+
+def test_lookahead() -> None:
+    layer = Lookahead(6, 4)
+    nn.init.normal_(layer.weight)
+
+    def function(batch: Padded) -> tuple[Tensor, Tensor]:
+        return layer(batch.values.transpose(0, 1)).transpose(0, 1), batch.lengths
+
+    assert_padding_changes_nothing(function, frames(6))
 
 
 @pytest.mark.parametrize(("residual", "layer_norm"), list(itertools.product([True, False], repeat=2)))

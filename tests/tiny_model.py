@@ -14,11 +14,20 @@ from asr.text.tokenizer import Tokenizer
 LETTERS = "▁abcdefghij"
 
 
-def tiny_model(*, sample_rate: int = 16000, normalization: str = "global", domain: dict[str, float] | None = None):
-    """Return a model of about 10,000 parameters; outputs are scaled up so that the best token keeps changing."""
+def tiny_model(
+    *,
+    sample_rate: int = 16000,
+    normalization: str = "global",
+    domain: dict[str, float] | None = None,
+    **encoder: object,
+):
+    """Return a model of about 10,000 parameters; outputs are scaled up so that the best token keeps changing.
+
+    Args: encoder: values of its configuration.
+    """
     config = ModelConfig(
         features=FeatureConfig(sample_rate=sample_rate, num_bins=16, normalization=normalization),
-        encoder=EncoderConfig(subsampling_width=16, layers=2, hidden=16),
+        encoder=EncoderConfig.model_validate({"subsampling_width": 16, "layers": 2, "hidden": 16} | encoder),
     )
     tokenizer = Tokenizer.from_state({"kind": "char", "normalizer": {}, "symbols": ["<blank>", *LETTERS]})
     with torch.random.fork_rng():

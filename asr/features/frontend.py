@@ -122,6 +122,18 @@ class Frontend(nn.Module):
         features, _ = self.unnormalized(waveform, lengths)
         return Moments.of(features[self.heard(lengths, features.shape[1])])
 
+    def pieces(self, waveform: Tensor, counts: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Return the features (B, T, F) of pieces of recordings without edges, and the normaliser's state after them.
+
+        Args:
+            waveform: (B, S), each row from the start of its first frame.
+            counts: (B,) int64 frames of each row.
+            state: of the normaliser before them, see `Normalizer.stream`.
+        """
+        features = self.filterbank.log(self.filterbank(waveform))
+        features = features @ self.cepstra if self.config.kind == "mfcc" else features
+        return self.normalizer.stream(features, time_mask(counts, features.shape[1]), state)
+
     def unnormalized(
         self,
         waveform: Tensor,

@@ -92,6 +92,16 @@ class Normalizer(nn.Module):
             return self._over_utterance(features, mask)
         return self._running(features, mask)[0]
 
+    def stream(self, features: Tensor, mask: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Return normalised features of pieces of recordings, and what is to be handed over with the next pieces.
+
+        Args: features, mask: as `forward`; state (B, 3, F) float64, None at the start.
+        """
+        assert self.kind != "utterance", "the utterance is not known before its end"
+        if self.kind == "running":
+            return self._running(features, mask, state)
+        return self.forward(features, mask), None
+
     def _over_utterance(self, features: Tensor, mask: Tensor) -> Tensor:
         valid = mask.unsqueeze(-1)
         count = mask.sum(1).clamp_min(1).view(-1, 1, 1)

@@ -1,5 +1,6 @@
-"""The encoder: subsampling, bidirectional recurrent layers, one output layer of token log-probabilities."""
+"""The encoder: subsampling, recurrent layers, one output layer of token log-probabilities."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,10 +11,12 @@ from torch import Tensor, nn
 from asr.config import Config
 from asr.masking import time_mask
 from asr.nn.cells import CellName
+from asr.nn.cells.cell import State
+from asr.nn.chunks import WHOLE, ChunkPlan, Context, Frames
 from asr.nn.ctc import BLANK_ID
 from asr.nn.dropout import Dropout
-from asr.nn.recurrent import BidirectionalLayer
-from asr.nn.reversal import reversal_index
+from asr.nn.lookahead import Lookahead
+from asr.nn.recurrent import BidirectionalLayer, UnidirectionalLayer
 from asr.nn.subsampling import ConvSubsampling, Kernels, VggSubsampling, strided_kernels
 
 # Training starts from nearly all blank, which CTC leaves by itself.  From an even start small corpora may end
@@ -28,9 +31,13 @@ class EncoderConfig(Config):
     factor: Literal[1, 2, 3, 4] = Field(4, description="feature frames per encoder frame")
     subsampling_width: int = Field(320, ge=1, le=8192, description="width of the convolutions' output")
     cell: CellName = Field("lstm", description="kind of the recurrent layers (docs/lstm.md)")
-    layers: int = Field(4, ge=1, le=32, description="bidirectional recurrent layers")
+    layers: int = Field(4, ge=1, le=32, description="recurrent layers")
     hidden: int = Field(320, ge=1, le=8192, description="cells in each direction of a layer")
     projection: int = Field(0, ge=0, le=8192, description="values that lstm_projected puts out; 0 = half of hidden")
+    bidirectional: bool = Field(True, description="layers in both directions; without, the model can stream")
+    lookahead_ms: float = Field(0, ge=0, le=5000, description="future that a model of one direction sees")
+    chunk_ms: float = Field(0, ge=0, le=60000, description="audio that the backward direction reads at once; 0 = all")
+    right_context_ms: float = Field(0, ge=0, le=10000, description="audio behind a chunk that it reads, too")
     dropout: float = Field(0.2, ge=0, lt=1, description="dropout before each recurrent layer and before the output")
     residual: bool = Field(True, description="add a layer's input to its output where the widths agree")
     layer_norm: bool = Field(True, description="layer norm after each recurrent layer")
@@ -42,7 +49,18 @@ class EncoderConfig(Config):
             raise ValueError(f"intermediate must be below layers ({self.layers}), got {self.intermediate}")
         if self.projection and self.cell != "lstm_projected":
             raise ValueError(f"projection is for cell lstm_projected, and cell is {self.cell}; leave it at 0")
+        if self.chunk_ms and not self.bidirectional:
+            raise ValueError("chunk_ms is for bidirectional layers; for one direction take lookahead_ms")
+        if self.right_context_ms and not self.chunk_ms:
+            raise ValueError("right_context_ms is what lies behind a chunk; set chunk_ms, too")
+        if self.lookahead_ms and self.bidirectional:
+            raise ValueError("lookahead_ms is for models of one direction; set bidirectional=false, or take chunk_ms")
         return self
+
+    @property
+    def streams(self) -> bool:
+        """Whether the network puts out frames before it has heard all."""
+        return not self.bidirectional or self.chunk_ms > 0
 
     @property
     def strided(self) -> Kernels:
@@ -66,40 +84,84 @@ class EncoderOutput:
 
 
 class Encoder(nn.Module):
-    """Features → token log-probabilities, by bidirectional recurrent layers trained with CTC (Graves et al. 2006)."""
+    """Features → token log-probabilities, by recurrent layers trained with CTC (Graves et al. 2006)."""
 
-    def __init__(self, config: EncoderConfig, num_features: int, num_tokens: int) -> None:
+    def __init__(
+        self,
+        config: EncoderConfig,
+        num_features: int,
+        num_tokens: int,
+        *,
+        context: Context = WHOLE,
+        lookahead: int = 0,
+    ) -> None:
+        """Make an encoder.
+
+        Args: context, lookahead: what `chunk_ms`, `right_context_ms` and `lookahead_ms` are in encoder frames.
+        """
         super().__init__()
         self.config = config
+        self.context = context
         front = ConvSubsampling if config.subsampling == "conv" else VggSubsampling
         self.subsampling = front(num_features, config.subsampling_width, config.factor, config.dropout)
+        kind = BidirectionalLayer if config.bidirectional else UnidirectionalLayer
         self.layers = nn.ModuleList()
         width = config.subsampling_width
         for _ in range(config.layers):
-            layer = BidirectionalLayer(config.cell, width, config.hidden, projection=config.projection)
+            layer = kind(config.cell, width, config.hidden, projection=config.projection)
             self.layers.append(layer)
             width = layer.output_size
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in self.layers if config.layer_norm)
+        self.lookahead = Lookahead(width, lookahead) if lookahead else None
         self.dropout = Dropout(config.dropout)
         self.output = _output_layer(width, num_tokens)
         self.intermediate_output = _output_layer(width, num_tokens) if config.intermediate else None
 
-    def forward(self, features: Tensor, lengths: Tensor) -> EncoderOutput:
-        """Return token log-probabilities.  Args: features (B, T, F), 0 beyond lengths (B,) int64."""
-        frames, lengths = self.subsampling(features, lengths)
-        hidden = frames.transpose(0, 1).contiguous()
-        index = reversal_index(lengths, hidden.shape[0])
-        intermediate = None
+    def forward(self, features: Tensor, lengths: Tensor, context: Context | None = None) -> EncoderOutput:
+        """Return token log-probabilities.
+
+        Args:
+            features: (B, T, F), 0 beyond lengths (B,) int64.
+            context: of a bidirectional encoder, in place of its own.
+        """
+        subsampled, lengths = self.subsampling(features, lengths)
+        own = subsampled.transpose(0, 1).contiguous()
+        plan = ChunkPlan(context or self.context, lengths, len(own))
+        hidden, intermediate, _ = self.recur(plan.frames(own), plan)
+        mask = time_mask(lengths, len(own)).unsqueeze(2)
+        if self.lookahead is not None:
+            hidden = self.lookahead(hidden * mask.transpose(0, 1))
+        log_probs = self.log_probs(hidden)
+        inner = None if intermediate is None else _log_probs(intermediate)
+        return EncoderOutput(log_probs * mask, lengths, inner)
+
+    def recur(
+        self, frames: Frames, plan: ChunkPlan, states: Sequence[State] | None = None
+    ) -> tuple[Tensor, Tensor | None, list[State]]:
+        """Return the last layer's (E, B, D), in training the intermediate logits (E, B, V), and each layer's state.
+
+        Args: states: of the layers before the first frame; None: there was nothing.
+        """
+        intermediate, after = None, []
         for number, layer in enumerate(self.layers, start=1):
-            outputs = layer(hidden if number == 1 else self.dropout(hidden), index)
-            if self.config.residual and outputs.shape == hidden.shape:
-                outputs = outputs + hidden
-            hidden = self.norms[number - 1](outputs) if self.config.layer_norm else outputs
+            inputs = frames if number == 1 else frames.through(self.dropout)
+            outputs, state = layer(inputs, plan, None if states is None else states[number - 1])
+            after.append(state)
+            if self.config.residual and outputs.own.shape == frames.own.shape:
+                outputs = Frames(outputs.own + frames.own, outputs.right + frames.right)
+            frames = outputs.through(self.norms[number - 1]) if self.config.layer_norm else outputs
             if self.training and self.intermediate_output is not None and number == self.config.intermediate:
-                intermediate = _log_probs(self.intermediate_output(self.dropout(hidden)))
-        log_probs = _log_probs(self.output(self.dropout(hidden)))
-        mask = time_mask(lengths, log_probs.shape[1]).unsqueeze(2)
-        return EncoderOutput(log_probs * mask, lengths, intermediate)
+                intermediate = self.intermediate_output(self.dropout(frames.own))
+        return frames.own, intermediate, after
+
+    def initial_states(self, rows: int) -> list[State]:
+        """Return the states of the layers before the first frame."""
+        layers = [layer for layer in self.layers if isinstance(layer, (BidirectionalLayer, UnidirectionalLayer))]
+        return [layer.forwards.initial_state(rows) for layer in layers]
+
+    def log_probs(self, hidden: Tensor) -> Tensor:
+        """Return token log-probabilities (B, E, V) of the last layer's values (E, B, D)."""
+        return _log_probs(self.output(self.dropout(hidden)))
 
 
 def _output_layer(width: int, num_tokens: int) -> nn.Linear:

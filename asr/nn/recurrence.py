@@ -51,6 +51,24 @@ def run_histories(cells: Sequence[Cell], inputs: Sequence[Tensor], starts: Seque
     return [run_plain(cell, values, start) for cell, values, start in zip(cells, inputs, starts, strict=True)]
 
 
+def run_to_borders(cell: Cell, inputs: Tensor, state: State | None, every: int) -> tuple[Tensor, State]:
+    """Return the outputs (E, N, P) of a cell and its states after each `every` steps, one after another.
+
+    The states are hidden (K * N, P) and memory (K * N, M) of K = E / every rounded up, row k * N + n.
+    """
+    start = _start(cell, inputs, state)
+    if len(inputs) > every and inputs.device.type == "cpu" and inputs.dtype == torch.float32:
+        ((hidden, memory),) = run_histories([cell], [inputs], [start])
+        last = torch.arange(every, len(inputs) + every, every).clamp(max=len(inputs)) - 1
+        return hidden, (hidden[last].flatten(0, 1), memory[last].flatten(0, 1))
+    outputs, states = [], []
+    for piece in inputs.split(every):
+        ((output, start),) = run_cells([cell], [piece], [start])
+        outputs.append(output)
+        states.append(start)
+    return torch.cat(outputs), (torch.cat([state[0] for state in states]), torch.cat([state[1] for state in states]))
+
+
 def last_state(history: History, start: State, lengths: Tensor | None) -> State:
     """Return the state of each row after its last valid step."""
     states = [torch.cat([first.unsqueeze(0), later]) for first, later in zip(start, history, strict=True)]

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from asr.nn.cells.cell import Cell
+from asr.nn.chunks import Context
 from asr.nn.encoder import Encoder, EncoderOutput
 
 TRAINED_WHOLE = ("output.", "intermediate_output.")  # small, and where new symbols have rows that nothing is known of
@@ -41,11 +42,11 @@ class Adapters(nn.Module):
             for name, down, up in zip(self.names, self.down, self.up, strict=True)
         }
 
-    def encode(self, encoder: Encoder, features: Tensor, lengths: Tensor) -> EncoderOutput:
+    def encode(self, encoder: Encoder, features: Tensor, lengths: Tensor, context: Context) -> EncoderOutput:
         """Return what the encoder would say with the changed matrices; gradients reach the adapters."""
         with torch.autocast(features.device.type, enabled=False):
             matrices = self.merged(encoder)
-        output: EncoderOutput = functional_call(encoder, matrices, (features, lengths))
+        output: EncoderOutput = functional_call(encoder, matrices, (features, lengths, context))
         return output
 
 

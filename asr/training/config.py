@@ -37,6 +37,12 @@ class TrainConfig(Config):
     threads: int = Field(0, ge=0, description="CPU threads of a process; 0 = all cores shared among the processes")
     ema_decay: float = Field(0.999, ge=0, lt=1, description="exponential moving average of the weights; 0 = off")
     consistency: float = Field(0.0, ge=0, description="weight of CR-CTC between two augmented views; 0 = one view")
+    contexts_ms: tuple[tuple[float, float], ...] = Field(
+        (), description="(chunk_ms, right_context_ms) of a step, one of these drawn; none: the encoder's; chunk 0 = all"
+    )
+    forgetting_ms: tuple[float, float] | None = Field(
+        None, description="soft forgetting: chunks of a length drawn between these, each by itself"
+    )
     intermediate_weight: float = Field(0.3, ge=0, lt=1, description="share of the intermediate head's CTC loss")
     validate_every: int = Field(1, ge=1, description="epochs between validations")
     keep_best: int = Field(3, ge=0, description="checkpoints kept by the validation's word error rate")
@@ -92,4 +98,25 @@ class ExperimentConfig(Config):
                 f"train.loader.max_seconds ({self.train.loader.max_seconds:g}) must not exceed"
                 f" train.loader.batch_seconds ({self.train.loader.batch_seconds:g})"
             )
+        self._check_contexts()
         return self
+
+    def _check_contexts(self) -> None:
+        encoder, frame_ms = self.model.encoder, self.model.frame_ms
+        for chunk, right in self.train.contexts_ms:
+            if not encoder.chunk_ms:
+                raise ValueError("train.contexts_ms is for encoders with chunk_ms; set model.encoder.chunk_ms, too")
+            if 0 < chunk < frame_ms or chunk < 0 or right < 0 or (right and not chunk):
+                raise ValueError(
+                    f"train.contexts_ms: [{chunk:g}, {right:g}] is no chunk with its right context; a chunk is 0 (all)"
+                    f" or at least an encoder frame of {frame_ms:g} ms"
+                )
+        if self.train.forgetting_ms is not None:
+            first, last = self.train.forgetting_ms
+            if not encoder.bidirectional or encoder.chunk_ms:
+                raise ValueError("train.forgetting_ms is for offline models: bidirectional, with chunk_ms 0")
+            if not frame_ms <= first <= last:
+                raise ValueError(
+                    f"train.forgetting_ms must rise from at least an encoder frame of {frame_ms:g} ms,"
+                    f" got [{first:g}, {last:g}]"
+                )

@@ -13,12 +13,14 @@ from torch.utils.data import DataLoader
 from asr.data.loader import Batch, BatchSource
 from asr.errors import InputError, UsageError
 from asr.model import AcousticModel
+from asr.nn.chunks import Context
 from asr.nn.encoder import EncoderOutput
 from asr.randomness import step_seed
 from asr.training.adapters import Adapters
 from asr.training.averaging import MovingAverage
 from asr.training.checkpoint import Position, TrainingState, restore_optimizer
 from asr.training.config import ExperimentConfig
+from asr.training.contexts import drawn_contexts
 from asr.training.finetune import depth_below_output, frozen_patterns, matched, pull_towards
 from asr.training.objective import BatchLoss, batch_loss
 from asr.training.schedule import learning_rate
@@ -186,12 +188,15 @@ class CtcTraining(LightningModule):
         rows, samples = batch.waveform.shape
         seconds = samples / self.data.sample_rate
         self.last_shape = f"{rows} utterances of up to {seconds:.1f} s and {batch.targets.shape[1]} labels"
-        return batch_loss(self.model, batch, self.train_config, self.experiment.augment, encode=self._encode)
+        views = batch.seeds.shape[1]
+        contexts = drawn_contexts(self.model.config, self.train_config, views, self.data.seed, self.position.step)
+        augment = self.experiment.augment
+        return batch_loss(self.model, batch, self.train_config, augment, contexts=contexts, encode=self._encode)
 
-    def _encode(self, features: Tensor, lengths: Tensor) -> EncoderOutput:
+    def _encode(self, features: Tensor, lengths: Tensor, context: Context) -> EncoderOutput:
         if self.adapters:
-            return self.adapters.encode(self.model.encoder, features, lengths)
-        output: EncoderOutput = self.model.encoder(features, lengths)
+            return self.adapters.encode(self.model.encoder, features, lengths, context)
+        output: EncoderOutput = self.model.encoder(features, lengths, context)
         return output
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:

@@ -1,6 +1,6 @@
 """The training loss of a batch: CTC, with an intermediate head and consistency between views as options."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,9 +10,12 @@ from asr.data.loader import AugmentConfig, Batch
 from asr.features.specaugment import specaugment_mask
 from asr.masking import time_mask
 from asr.model import AcousticModel
+from asr.nn.chunks import Context
 from asr.nn.ctc import CtcLosses, consistency_losses, ctc_losses
 from asr.nn.encoder import EncoderOutput
 from asr.training.config import TrainConfig
+
+Encode = Callable[[Tensor, Tensor, Context], EncoderOutput]
 
 
 @dataclass(frozen=True)
@@ -56,15 +59,18 @@ def batch_loss(
     config: TrainConfig,
     augment: AugmentConfig,
     *,
-    encode: Callable[[Tensor, Tensor], EncoderOutput] | None = None,
+    contexts: Sequence[Context] | None = None,
+    encode: Encode | None = None,
 ) -> BatchLoss:
     """Return the loss of a batch of at least one utterance.
 
-    Args: encode: what stands in for the model's encoder, where its weights are not the ones trained.
+    Args:
+        contexts: what the encoder sees of each view; None: its own.
+        encode: what stands in for the model's encoder, where its weights are not the ones trained.
     """
     features, lengths = training_features(model, batch, augment)
-    output = (encode or model.encoder)(features, lengths)
     views = batch.seeds.shape[1]
+    output = _encoded(encode or model.encoder, features, lengths, contexts or [model.encoder.context] * views)
     targets, target_lengths = batch.targets.repeat(views, 1), batch.target_lengths.repeat(views)
     ctc = ctc_losses(output.log_probs, output.lengths, targets, target_lengths)
     losses = ctc.losses
@@ -80,6 +86,20 @@ def batch_loss(
         ctc=ctc.losses.detach().sum() / views / batch.global_count,
         infeasible=_named(ids, ~ctc.feasible),
         nonfinite=_named(ids, ctc.feasible & ~_finite(ctc)),
+    )
+
+
+def _encoded(encode: Encode, features: Tensor, lengths: Tensor, contexts: Sequence[Context]) -> EncoderOutput:
+    """Return the output of all views, each in its context."""
+    if len(set(contexts)) == 1:
+        return encode(features, lengths, contexts[0])
+    views = zip(features.chunk(len(contexts)), lengths.chunk(len(contexts)), contexts, strict=True)
+    outputs = [encode(*view) for view in views]
+    inner = [output.intermediate for output in outputs if output.intermediate is not None]
+    return EncoderOutput(
+        torch.cat([output.log_probs for output in outputs]),
+        torch.cat([output.lengths for output in outputs]),
+        torch.cat(inner) if inner else None,
     )
 
 

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from asr.nn.cells.cell import KEEP_BIAS
 from asr.nn.cells.lstm import initialize_lstm
+from asr.nn.chunks import WHOLE, ChunkPlan
 from asr.nn.recurrent import BidirectionalLayer
 from asr.nn.reversal import reversal_index, reverse
 
@@ -16,6 +17,12 @@ GATES = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 def inputs(width: int) -> Tensor:
     generator = torch.Generator().manual_seed(6)
     return torch.randn(9, len(LENGTHS), width, generator=generator, dtype=torch.float64)
+
+
+def outputs_of(layer: BidirectionalLayer, values: Tensor) -> Tensor:
+    plan = ChunkPlan(WHOLE, LENGTHS, len(values))
+    outputs: Tensor = layer(plan.frames(values), plan)[0].own
+    return outputs
 
 
 def packed_twin(layer: BidirectionalLayer, width: int, hidden: int) -> nn.LSTM:
@@ -32,7 +39,7 @@ def test_values_and_gradients_equal_torchs_packed_layer() -> None:
     layer = BidirectionalLayer("lstm", 4, 3).double()
     twin = packed_twin(layer, 4, 3)
     values, packed_values = inputs(4).requires_grad_(), inputs(4).requires_grad_()
-    outputs = layer(values, reversal_index(LENGTHS, 9))
+    outputs = outputs_of(layer, values)
     packed = nn.utils.rnn.pack_padded_sequence(packed_values, LENGTHS, enforce_sorted=False)
     expected, _ = nn.utils.rnn.pad_packed_sequence(twin(packed)[0])
     valid = (torch.arange(9)[:, None] < LENGTHS).unsqueeze(2)
@@ -51,9 +58,9 @@ def test_values_and_gradients_equal_torchs_packed_layer() -> None:
 
 def test_what_lies_in_the_padding_reaches_no_valid_frame() -> None:
     layer = BidirectionalLayer("lstm", 4, 3).double()
-    index, valid = reversal_index(LENGTHS, 9), (torch.arange(9)[:, None] < LENGTHS).unsqueeze(2)
-    clean = layer(inputs(4) * valid, index)
-    dirty = layer(torch.where(valid, inputs(4), 50.0), index)
+    valid = (torch.arange(9)[:, None] < LENGTHS).unsqueeze(2)
+    clean = outputs_of(layer, inputs(4) * valid)
+    dirty = outputs_of(layer, torch.where(valid, inputs(4), 50.0))
     assert torch.equal(clean * valid, dirty * valid)
 
 

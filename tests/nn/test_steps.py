@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from asr import native
 from asr.nn import recurrence
 from asr.nn.cells.lstm import Lstm
+from asr.nn.chunks import WHOLE, ChunkPlan
 from asr.nn.recurrent import BidirectionalLayer
-from asr.nn.reversal import reversal_index
 from asr.nn.steps import run_steps, takes
 
 STEPS, BATCH, WIDTH, SIZE = 23, 5, 24, 30
@@ -134,12 +134,13 @@ def test_a_cpu_without_bfloat16_products_trains_in_float32() -> None:
     """oneDNN is told to know no more than AVX2, where it refuses to reorder a bfloat16 matrix."""
     script = """if True:
         import torch
+        from asr.nn.chunks import WHOLE, ChunkPlan
         from asr.nn.recurrence import SMALL
         from asr.nn.recurrent import BidirectionalLayer
-        from asr.nn.reversal import reversal_index
         layer, inputs = BidirectionalLayer("lstm", 8, SMALL), torch.randn(3, 2, 8)
         with torch.autocast("cpu", torch.bfloat16):
-            outputs = layer(inputs, reversal_index(torch.tensor([3, 2]), 3))
+            plan = ChunkPlan(WHOLE, torch.tensor([3, 2]), 3)
+            outputs = layer(plan.frames(inputs), plan)[0].own
         outputs.float().sum().backward()
         print(outputs.dtype, all(p.grad.isfinite().all() for p in layer.parameters()))
         """
@@ -162,10 +163,11 @@ def test_huge_sums_saturate_and_a_nan_stays_one() -> None:
 def test_a_layer_in_training_says_what_it_says_without_gradients(size: int) -> None:
     torch.manual_seed(2)
     layer = BidirectionalLayer("lstm", WIDTH, size)
-    inputs, index = torch.randn(7, 3, WIDTH), reversal_index(torch.tensor([7, 2, 5]), 7)
-    trained = layer(inputs, index)
+    plan = ChunkPlan(WHOLE, torch.tensor([7, 2, 5]), 7)
+    frames = plan.frames(torch.randn(7, 3, WIDTH))
+    trained = layer(frames, plan)[0].own
     with torch.inference_mode():
-        torch.testing.assert_close(trained.detach(), layer(inputs, index), atol=1e-6, rtol=0)
+        torch.testing.assert_close(trained.detach(), layer(frames, plan)[0].own, atol=1e-6, rtol=0)
     assert ("_Steps" in str(trained.grad_fn.next_functions)) == (size >= recurrence.SMALL)
 
 

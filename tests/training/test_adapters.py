@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from asr.nn.chunks import WHOLE
 from asr.training.adapters import TRAINED_WHOLE, Adapters
 from tests.tiny_model import tiny_model
 
@@ -32,7 +33,7 @@ def trained() -> tuple:
 def test_they_change_nothing_at_first() -> None:
     encoder = tiny_model().encoder
     before = encoder(*batch()).log_probs
-    assert torch.equal(Adapters(encoder, RANK).encode(encoder, *batch()).log_probs, before)
+    assert torch.equal(Adapters(encoder, RANK).encode(encoder, *batch(), WHOLE).log_probs, before)
 
 
 def test_every_matrix_of_lstm_layers_has_one() -> None:
@@ -44,7 +45,7 @@ def test_every_matrix_of_lstm_layers_has_one() -> None:
 
 def test_merged_weights_say_the_same(trained: tuple) -> None:
     encoder, adapters = trained
-    apart = adapters.encode(encoder, *batch()).log_probs
+    apart = adapters.encode(encoder, *batch(), WHOLE).log_probs
     before = encoder(*batch()).log_probs
     state = {**encoder.state_dict(), **{name: tensor.detach() for name, tensor in adapters.merged(encoder).items()}}
     encoder.load_state_dict(state)
@@ -61,7 +62,7 @@ def test_a_change_has_low_rank(trained: tuple) -> None:
 
 def test_gradients_reach_the_adapters_and_the_output_layers_alone(trained: tuple) -> None:
     encoder, adapters = trained
-    adapters.encode(encoder, *batch()).log_probs.exp().square().sum().backward()
+    adapters.encode(encoder, *batch(), WHOLE).log_probs.exp().square().sum().backward()
     for name, parameter in encoder.named_parameters():
         assert (parameter.grad is not None) == name.startswith(TRAINED_WHOLE), name
     assert all(parameter.grad is not None and parameter.grad.abs().max() > 0 for parameter in adapters.parameters())

@@ -1,0 +1,142 @@
+"""Waveforms that come piece by piece → log-probs, as soon as they can be known.
+
+The log-probs of a stream are those of the whole recording by the same model, however it is cut into pieces: the same
+resampler, features, normaliser and network carry their state on.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from asr.audio.resample import Resampler, Waveform
+from asr.errors import DataError, UsageError
+from asr.features.stream import FeatureStream, advance_features
+from asr.model import AcousticModel, ModelConfig
+from asr.nn.stream import EncoderStream, advance_encoder
+from asr.units import Seconds
+
+
+class Stream:
+    """One recording as it comes: accept(waveform) any number of times, then finish() once.
+
+    Attributes:
+        model: what hears it.
+        sample_rate: of what it accepts, in Hz.
+        num_samples: accepted so far.
+        finished: whether its end has come.
+    """
+
+    def __init__(self, model: AcousticModel, sample_rate: int) -> None:
+        """Start a stream.
+
+        Raises: UsageError for a model that cannot stream, or a rate below 1 Hz.
+        """
+        refuse_offline(model.config)
+        self.model, self.sample_rate = model, sample_rate
+        self.num_samples = 0
+        self.finished = False
+        self._resampler = Resampler(sample_rate, model.sample_rate)
+        encoder, device = model.encoder, next(model.parameters()).device
+        self.features = FeatureStream(torch.zeros(0, device=device))
+        self.encoder = EncoderStream(
+            torch.zeros(0, model.config.features.num_features, device=device),
+            torch.zeros(0, encoder.config.subsampling_width, device=device),
+            torch.zeros(0, encoder.output.in_features, device=device),
+        )
+
+    @property
+    def seconds(self) -> Seconds:
+        """Length of what was accepted."""
+        return self.num_samples / self.sample_rate
+
+    def accept(self, waveform: ArrayLike, sample_rate: int | None = None) -> Tensor:
+        """Return the log-probs (E, V) that can be known now, often of no frame at all.
+
+        Args:
+            waveform: (S,) floats in [-1, 1] that follow those before; any number, also none.
+            sample_rate: of it, in Hz, to be checked; None: the stream's.
+        Raises: DataError for NaN or another shape; UsageError for another rate, or after `finish`.
+        """
+        return accept_together([self], [waveform], sample_rate)[0]
+
+    def finish(self) -> Tensor:
+        """Return the log-probs (E, V) that were waiting for what comes behind them.
+
+        Raises: UsageError if called twice.
+        """
+        return finish_together([self])[0]
+
+    def check(self, waveform: ArrayLike, sample_rate: int | None) -> Waveform:
+        """Return a waveform that may follow.  Raises: as `accept`."""
+        if self.finished:
+            raise UsageError("the stream is finished; start another one for what comes next")
+        if sample_rate not in (None, self.sample_rate):
+            raise UsageError(
+                f"the stream began at {self.sample_rate} Hz and goes on at {sample_rate} Hz;"
+                " finish it and start another"
+            )
+        samples = np.asarray(waveform)
+        if samples.ndim != 1 or not (np.issubdtype(samples.dtype, np.floating) or not len(samples)):
+            raise DataError(
+                f"a piece of {samples.dtype} of shape {samples.shape}; give (S,) floats in [-1, 1], one channel"
+            )
+        if not np.isfinite(samples).all():
+            at = self.seconds + int(np.flatnonzero(~np.isfinite(samples))[0]) / self.sample_rate
+            raise DataError(f"the stream holds NaN or infinite samples at {at:.3f} s; repair what feeds it")
+        checked: Waveform = samples.astype(np.float32, copy=False)
+        return checked
+
+    def resampled(self, waveform: Waveform, *, end: bool) -> Tensor:
+        """Return what a checked waveform adds at the model's rate."""
+        self.num_samples += len(waveform)
+        self.finished = end
+        parts = [self._resampler.accept(waveform)]
+        if end:
+            parts.append(self._resampler.finish())
+        return torch.from_numpy(np.concatenate(parts)).to(self.features.samples)
+
+
+def accept_together(
+    streams: Sequence[Stream], waveforms: Sequence[ArrayLike], sample_rate: int | None = None
+) -> list[Tensor]:
+    """Return what `accept` of each stream returns for its waveform, all computed as one batch of one model.
+
+    Raises: as `Stream.accept`, before anything has changed.
+    """
+    checked = [stream.check(waveform, sample_rate) for stream, waveform in zip(streams, waveforms, strict=True)]
+    return _advance(streams, checked, end=False)
+
+
+def finish_together(streams: Sequence[Stream]) -> list[Tensor]:
+    """Return what `finish` of each stream returns, all computed as one batch."""
+    nothing = [stream.check(np.zeros(0, np.float32), None) for stream in streams]
+    return _advance(streams, nothing, end=True)
+
+
+@torch.inference_mode()
+def _advance(streams: Sequence[Stream], waveforms: Sequence[Waveform], *, end: bool) -> list[Tensor]:
+    if not streams:
+        return []
+    model, ends = streams[0].model, [end] * len(streams)
+    assert all(stream.model is model for stream in streams), "streams of one batch have one model"
+    samples = [stream.resampled(waveform, end=end) for stream, waveform in zip(streams, waveforms, strict=True)]
+    features = advance_features(model.frontend, [stream.features for stream in streams], samples, ends)
+    encoders = [stream.encoder for stream in streams]
+    return advance_encoder(model.encoder, model.geometry, encoders, features, ends)
+
+
+def refuse_offline(config: ModelConfig) -> None:
+    """Return if a model can stream.  Raises: UsageError that says what to use instead."""
+    if not config.encoder.streams:
+        raise UsageError(
+            "this model is offline: its backward direction begins at the end of the recording; transcribe files with"
+            " it, or train one with model.encoder.chunk_ms=320 (or bidirectional=false)"
+        )
+    if config.features.normalization == "utterance":
+        raise UsageError(
+            "this model normalises over the whole utterance, which a stream does not know before its end; train one"
+            " with model.features.normalization=running"
+        )

@@ -1,0 +1,25 @@
+"""How far the backward direction sees in a training step: drawn, so that one model serves several latencies."""
+
+from asr.model import ModelConfig
+from asr.nn.chunks import Context
+from asr.randomness import stream, utterance_seed
+from asr.training.config import TrainConfig
+
+
+def drawn_contexts(model: ModelConfig, config: TrainConfig, views: int, seed: int, step: int) -> list[Context]:
+    """Return the context of each view of a step: the same on every rank, whatever the step is split into.
+
+    Soft forgetting cuts the utterances of an offline model at random, both directions beginning anew in each chunk;
+    of two views the first stays whole, and the consistency between them makes it the twin of the paper.
+    Source: Audhkhasi et al. 2019, "Forget a bit to learn better: soft forgetting for CTC-based automatic speech
+    recognition", section 3 (there the twin is another model, trained before).
+    """
+    generator = stream(utterance_seed(seed, step, "context"), "context")
+    if config.forgetting_ms is not None:
+        first, last = (model.context_of(value, 0).chunk or 1 for value in config.forgetting_ms)
+        cut = Context(int(generator.integers(first, last + 1)), carried=False)
+        return [model.context, cut] if views == 2 else [cut]
+    if config.contexts_ms:
+        chunk, right = config.contexts_ms[int(generator.integers(len(config.contexts_ms)))]
+        return [model.context_of(chunk, right)] * views
+    return [model.context] * views

@@ -1,0 +1,202 @@
+"""Contract 4: what a stream says is what the model says of the whole, however it is cut."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from asr.audio.resample import resample
+from asr.errors import DataError, UsageError
+from asr.model import AcousticModel
+from asr.streaming import Stream, accept_together, finish_together
+from tests.tiny_model import babble, tiny_model
+
+RATE = 16000
+CHUNKED = {"chunk_ms": 160, "right_context_ms": 80}
+ONE_WAY: dict[str, object] = {"bidirectional": False}
+ENCODERS: dict[str, dict[str, object]] = {
+    "chunked": CHUNKED,
+    "chunked without right context": {"chunk_ms": 40},
+    "chunked, more right context than chunk": {"chunk_ms": 80, "right_context_ms": 200},
+    "one way": ONE_WAY,
+    "one way with lookahead": {**ONE_WAY, "lookahead_ms": 120},
+    "factor 3": {**CHUNKED, "factor": 3},
+    "factor 1": {**ONE_WAY, "factor": 1},
+    "vgg": {**CHUNKED, "subsampling": "vgg"},
+    "vgg one way": {**ONE_WAY, "subsampling": "vgg", "factor": 2},
+    "slstm": {**CHUNKED, "cell": "slstm"},
+    "gru one way": {**ONE_WAY, "cell": "gru"},
+    "projected": {**CHUNKED, "cell": "lstm_projected"},
+    "no residual, no norm": {**CHUNKED, "residual": False, "layer_norm": False},
+}
+
+
+def model_of(normalization: str = "running", **encoder: object) -> AcousticModel:
+    model: AcousticModel = tiny_model(normalization=normalization, **encoder)
+    if model.encoder.lookahead is not None:
+        with torch.no_grad():
+            nn.init.normal_(model.encoder.lookahead.weight, std=0.3, generator=torch.Generator().manual_seed(1))
+    return model
+
+
+def whole(model: AcousticModel, waveform: np.ndarray) -> Tensor:
+    """Return the log-probs (E, V) of one call."""
+    with torch.inference_mode():
+        log_probs, lengths = model(torch.from_numpy(waveform)[None], torch.tensor([len(waveform)]))
+    assert int(lengths) == log_probs.shape[1]
+    return log_probs[0]
+
+
+def pieces(waveform: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    for first in range(0, len(waveform), size):
+        yield waveform[first : first + size]
+
+
+def streamed(model: AcousticModel, waveforms: Sequence[np.ndarray], rate: int = RATE) -> Tensor:
+    stream = Stream(model, rate)
+    parts = [stream.accept(waveform, rate) for waveform in waveforms]
+    return torch.cat([*parts, stream.finish()])
+
+
+def assert_same(found: Tensor, expected: Tensor) -> None:
+    """1e-4 is for trained models; the outputs of the tiny one are scaled up, and with them float32's rounding."""
+    torch.testing.assert_close(found, expected, atol=2e-4, rtol=0)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("size", [137, 1600, 8000, 40000])
+def test_a_stream_is_the_whole_however_it_is_cut(name: str, size: int) -> None:
+    model, waveform = model_of(**ENCODERS[name]), babble(1.7, RATE, 3)
+    assert_same(streamed(model, list(pieces(waveform, size))), whole(model, waveform))
+
+
+@pytest.mark.parametrize("normalization", ["none", "global", "running"])
+def test_a_stream_of_single_samples(normalization: str) -> None:
+    model, waveform = model_of(normalization, **CHUNKED), babble(0.21, RATE, 4)
+    assert_same(streamed(model, list(pieces(waveform, 1))), whole(model, waveform))
+
+
+@pytest.mark.parametrize("name", ["chunked", "one way with lookahead", "vgg"])
+def test_every_length_has_all_its_frames(name: str) -> None:
+    """The last word is never lost: the end is flushed, whatever is missing to a chunk."""
+    model, waveform = model_of(**ENCODERS[name]), babble(1.0, RATE, 5)
+    for count in [1, 2, 159, 399, 400, 401, 1600, *range(3000, 16000, 971)]:
+        assert_same(streamed(model, list(pieces(waveform[:count], 1000))), whole(model, waveform[:count]))
+
+
+def test_random_cuts_with_empty_pieces_between() -> None:
+    model, waveform = model_of(**CHUNKED), babble(2.0, RATE, 6)
+    generator = np.random.default_rng(1)
+    for _ in range(5):
+        borders = np.sort(generator.integers(0, len(waveform), 30))
+        parts = [*np.split(waveform, borders), np.zeros(0, np.float32)]
+        assert_same(streamed(model, parts), whole(model, waveform))
+
+
+def test_a_stream_of_another_rate_is_the_resampled_whole() -> None:
+    model, waveform = model_of(**CHUNKED), babble(1.5, 8000, 7)
+    found = streamed(model, list(pieces(waveform, 333)), 8000)
+    assert_same(found, whole(model, resample(waveform, 8000, RATE)))
+
+
+def test_streams_that_step_together_are_each_itself_alone() -> None:
+    model = model_of(**CHUNKED)
+    waveforms = [babble(seconds, RATE, seed) for seed, seconds in enumerate((1.1, 0.3, 2.0, 1.4))]
+    streams = [Stream(model, RATE) for _ in waveforms]
+    found: list[list[Tensor]] = [[] for _ in streams]
+    cuts = [list(pieces(waveform, 2000 + 300 * row)) for row, waveform in enumerate(waveforms)]
+    for turn in range(max(map(len, cuts))):
+        going = [row for row, parts in enumerate(cuts) if turn < len(parts)]
+        ended = [row for row, parts in enumerate(cuts) if turn == len(parts)]
+        for rows, results in (
+            (going, accept_together([streams[row] for row in going], [cuts[row][turn] for row in going])),
+            (ended, finish_together([streams[row] for row in ended])),
+        ):
+            for row, result in zip(rows, results, strict=True):
+                found[row].append(result)
+    for row, stream in enumerate(streams):
+        if not stream.finished:
+            found[row].append(stream.finish())
+    for parts, waveform in zip(found, waveforms, strict=True):
+        assert_same(torch.cat(parts), whole(model, waveform))
+
+
+def test_two_interleaved_streams_do_not_mix() -> None:
+    model = model_of(**ONE_WAY)
+    waveforms = [babble(1.0, RATE, 8), babble(1.0, RATE, 9)]
+    streams = [Stream(model, RATE), Stream(model, RATE)]
+    found: list[list[Tensor]] = [[], []]
+    for parts in zip(*(pieces(waveform, 1000) for waveform in waveforms), strict=True):
+        for row, part in enumerate(parts):
+            found[row].append(streams[row].accept(part))
+    for row, waveform in enumerate(waveforms):
+        assert_same(torch.cat([*found[row], streams[row].finish()]), whole(model, waveform))
+
+
+def test_frames_come_as_soon_as_they_can_be_known() -> None:
+    """Of a chunk of 160 ms with 80 ms behind it, the convolutions, and a window of 25 ms."""
+    model, waveform = model_of(**CHUNKED), babble(1.0, RATE, 10)
+    geometry = model.geometry
+    last = geometry.inputs_of(0, 4 + 2)[1] - 1  # feature frames that 4 encoder frames and 2 behind them are made of
+    needed = last * geometry.hop - geometry.edge + geometry.window
+    stream = Stream(model, RATE)
+    assert len(stream.accept(waveform[: needed - 1])) == 0
+    assert len(stream.accept(waveform[needed - 1 : needed])) == 4
+
+
+def test_a_long_stream_keeps_no_more_than_a_short_one() -> None:
+    model = model_of(**CHUNKED)
+    stream = Stream(model, RATE)
+    held = []
+    for part in pieces(babble(20.0, RATE, 11), 1600):
+        stream.accept(part)
+        tensors = (stream.features.samples, stream.encoder.features, stream.encoder.frames, stream.encoder.shown)
+        held.append(sum(tensor.numel() for tensor in tensors))
+    assert max(held[100:]) <= max(held[:20])
+
+
+@pytest.mark.parametrize(
+    ("feed", "error", "says"),
+    [
+        (lambda stream: stream.accept([0.0, np.nan]), DataError, r"NaN or infinite samples at 0\.501 s"),
+        (lambda stream: stream.accept(np.zeros(9), 8000), UsageError, "began at 1000 Hz and goes on at 8000 Hz"),
+        (lambda stream: stream.accept(np.zeros((2, 9))), DataError, r"shape \(2, 9\)"),
+        (lambda stream: stream.accept(np.zeros(9, np.int16)), DataError, "a piece of int16"),
+    ],
+)
+def test_what_cannot_follow_is_refused_and_changes_nothing(
+    feed: Callable[[Stream], Any], error: type[Exception], says: str
+) -> None:
+    model, waveform = model_of(**CHUNKED), babble(1.0, 1000, 12)
+    stream = Stream(model, 1000)
+    found = [stream.accept(waveform[:500])]
+    with pytest.raises(error, match=says):
+        feed(stream)
+    assert_same(
+        torch.cat([*found, stream.accept(waveform[500:]), stream.finish()]),
+        whole(model, resample(waveform, 1000, RATE)),
+    )
+
+
+def test_a_finished_stream_takes_no_more() -> None:
+    stream = Stream(model_of(**CHUNKED), RATE)
+    stream.finish()
+    for call in (stream.finish, lambda: stream.accept(np.zeros(5))):
+        with pytest.raises(UsageError, match="the stream is finished"):
+            call()
+
+
+def test_a_stream_of_nothing_says_nothing() -> None:
+    assert Stream(model_of(**CHUNKED), RATE).finish().shape == (0, 12)
+
+
+@pytest.mark.parametrize(
+    ("normalization", "encoder", "says"),
+    [("running", {}, r"offline.*chunk_ms=320"), ("utterance", CHUNKED, "normalization=running")],
+)
+def test_a_model_that_cannot_stream_says_what_to_use(normalization: str, encoder: dict[str, object], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        Stream(model_of(normalization, **encoder), RATE)
