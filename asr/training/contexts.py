@@ -10,9 +10,11 @@ def drawn_contexts(model: ModelConfig, config: TrainConfig, views: int, seed: in
     """Return the context of each view of a step: the same on every rank, whatever the step is split into.
 
     Soft forgetting cuts the utterances of an offline model at random, both directions beginning anew in each chunk;
-    of two views the first stays whole, and the consistency between them makes it the twin of the paper.
-    Source: Audhkhasi et al. 2019, "Forget a bit to learn better: soft forgetting for CTC-based automatic speech
-    recognition", section 3 (there the twin is another model, trained before).
+    of two views the first stays whole, and the consistency between them makes it the twin of the paper.  So do two
+    views with contexts of their own learn from each other.
+    Sources: Audhkhasi et al. 2019, "Forget a bit to learn better: soft forgetting for CTC-based automatic speech
+    recognition", section 3 (there the twin is another model, trained before); Yu et al. 2021, "Dual-mode ASR"
+    (one network for both, the one with more context teaching the other).
     """
     generator = stream(utterance_seed(seed, step, "context"), "context")
     if config.forgetting_ms is not None:
@@ -20,6 +22,6 @@ def drawn_contexts(model: ModelConfig, config: TrainConfig, views: int, seed: in
         cut = Context(int(generator.integers(first, last + 1)), carried=False)
         return [model.context, cut] if views == 2 else [cut]
     if config.contexts_ms:
-        chunk, right = config.contexts_ms[int(generator.integers(len(config.contexts_ms)))]
-        return [model.context_of(chunk, right)] * views
+        drawn = generator.integers(len(config.contexts_ms), size=views).tolist()
+        return [model.context_of(*config.contexts_ms[index]) for index in drawn]
     return [model.context] * views
