@@ -42,6 +42,11 @@ class ModelConfig(Config):
         return self.features.hop_ms * self.encoder.factor
 
     @property
+    def streams(self) -> bool:
+        """Whether the model says the same of a recording that it hears piece by piece."""
+        return self.encoder.streams and self.features.normalization != "utterance"
+
+    @property
     def context(self) -> Context:
         """What the backward direction sees."""
         return self.context_of(self.encoder.chunk_ms, self.encoder.right_context_ms)
@@ -103,6 +108,17 @@ class AcousticModel(nn.Module):
     def sample_rate(self) -> int:
         """Of the waveforms it takes, in Hz."""
         return self.config.features.sample_rate
+
+    def see(self, chunk_ms: float, right_context_ms: float) -> None:
+        """Let the backward direction see another chunk and right context than it was saved with; a chunk of 0 is all.
+
+        Raises: UsageError for a model of one direction, or a context that is none.
+        """
+        seen = {"chunk_ms": chunk_ms, "right_context_ms": right_context_ms}
+        values = self.config.model_dump(mode="json")
+        values["encoder"] |= seen
+        self.config = parse(ModelConfig, values, where="the model's context")
+        self.encoder.config, self.encoder.context = self.config.encoder, self.config.context
 
     def forward(self, waveform: Tensor, lengths: Tensor, moments: Moments | None = None) -> tuple[Tensor, Tensor]:
         """Return (log_probs (B, E, V), encoder frame lengths (B,)).

@@ -3,7 +3,8 @@
 Short recordings are batched by length; long ones go in windows with context on both sides.  What the model
 says of a window's context is thrown away, the kept parts are joined frame by frame and read as one sequence,
 so no word is doubled or lost at a border; for the best path only two numbers a frame are kept.  A model that normalises
-features over the utterance normalises windows over the whole recording, which is then read twice.
+features over the utterance normalises windows over the whole recording, which is then read twice.  A model that
+streams needs no windows: it reads on.
 """
 
 import importlib.resources
@@ -332,7 +333,9 @@ class Recognizer:
         durations = [len(audio) / self.model.sample_rate for _, audio in good]
         readers = [self.with_reader(pool[index].reader) for index, _ in good]
         with ThreadPoolExecutor(cores(), thread_name_prefix="asr-search") as threads:
-            results = threads.map(lambda reader, *given: _caught(reader._transcript, *given), readers, heard, durations)
+            results = threads.map(
+                lambda reader, *given: _caught(reader.transcript_of, *given), readers, heard, durations
+            )
             for (index, _), duration, result in zip(good, durations, results, strict=True):
                 tracker.hear(duration)
                 yield index, result
@@ -360,12 +363,14 @@ class Recognizer:
             return self._transcribe_blocks(lambda: iter(pieces), hear)
         (heard,) = self._heard([waveform])
         hear(duration)
-        return self._transcript(heard, duration)
+        return self.transcript_of(heard, duration)
 
     def _transcribe_blocks(
         self, open_again: Callable[[], Iterator[Waveform]], hear: Callable[[float], None]
     ) -> Transcript:
         """Return the transcript of consecutive blocks; memory holds a few windows and what the reader keeps."""
+        if self.model.config.streams:
+            return self._transcribe_stream(open_again(), hear)
         moments = self._moments(open_again()) if self.model.frontend.normalizer.kind == "utterance" else None
         counted = _Counted(open_again())
         parts: list[Any] = []
@@ -376,7 +381,26 @@ class Recognizer:
             parts += [_kept(item, window) for item, window in zip(heard, batch, strict=True)]
             before, seconds_heard = seconds_heard, counted.num_samples / self.model.sample_rate
             hear(seconds_heard - before)
-        return self._transcript(self.reader.join(parts), counted.num_samples / self.model.sample_rate)
+        return self.transcript_of(self.reader.join(parts), counted.num_samples / self.model.sample_rate)
+
+    def _transcribe_stream(self, blocks: Iterator[Waveform], hear: Callable[[float], None]) -> Transcript:
+        """Return the transcript of consecutive blocks by a model that streams: without windows, as of one call."""
+        import torch
+
+        from asr.streaming import Stream
+
+        stream = Stream(self.model, self.model.sample_rate)
+        parts: list[Any] = []
+
+        def keep(log_probs: "Tensor") -> None:
+            if len(log_probs):
+                parts.extend(self.reader.hear(log_probs.unsqueeze(0), torch.tensor([len(log_probs)])))
+
+        for block in _prefetched(blocks):
+            keep(stream.accept(block))
+            hear(len(block) / self.model.sample_rate)
+        keep(stream.finish())
+        return self.transcript_of(self.reader.join(parts), stream.seconds)
 
     def _heard(self, waveforms: Sequence[Waveform], moments: "Moments | None" = None) -> Sequence[Any]:
         """Return what the reader keeps of each waveform, computed as one batch."""
@@ -409,7 +433,8 @@ class Recognizer:
             row[: len(waveform)] = waveform
         return torch.from_numpy(padded).to(self.device), torch.tensor(lengths, device=self.device)
 
-    def _transcript(self, heard: Any, duration: Seconds) -> Transcript:
+    def transcript_of(self, heard: Any, duration: Seconds) -> Transcript:
+        """Return the transcript of what the reader has kept of audio of a duration."""
         reading = self.reader.read(heard)
         tokenizer, geometry, log_probs = self.model.tokenizer, self.model.geometry, reading.path.log_probs
         hypothesis = hypothesis_from_path(reading.path, tokenizer, geometry, duration)
@@ -441,7 +466,8 @@ class Recognizer:
 class _Hearing(Recognizer):
     """A recogniser that stops before it reads."""
 
-    def _transcript(self, heard: Any, duration: Seconds) -> Any:
+    def transcript_of(self, heard: Any, duration: Seconds) -> Any:
+        """Return what was heard."""
         return heard
 
 

@@ -13,7 +13,8 @@ from asr.cli import searching
 from asr.cli.notes import log_on_stderr
 from asr.cli.outputs import refuse_folder, refuse_overwriting
 from asr.cli.progress import progress_bar
-from asr.errors import EXIT_DONE, DataError, InputError
+from asr.cli.settings import settings_of
+from asr.errors import EXIT_DONE, DataError, InputError, UsageError
 from asr.store import write_text
 
 if TYPE_CHECKING:
@@ -34,6 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", required=True, type=Path, metavar="HYP.jsonl", help="hypotheses; HYP.receipt.json lies beside them"
     )
+    parser.add_argument(
+        "settings",
+        nargs="*",
+        metavar="key.path=value",
+        help="encoder.chunk_ms and encoder.right_context_ms, in place of those that the model was trained with",
+    )
     searching.add_arguments(parser)
     parser.add_argument(
         "--nbest", type=int, metavar="N", help="search, and list the N best texts of each utterance with their scores"
@@ -47,6 +54,9 @@ def run(args: argparse.Namespace) -> int:
     from asr.recognizer import resolve_model
 
     started = time.monotonic()
+    others, settings = settings_of(args.settings)
+    if others:
+        raise UsageError(f"'{others[0]}': one manifest is decoded at a time, and settings are key.path=value")
     utterances = read_manifest(args.manifest)
     if not utterances:
         raise DataError(f"{args.manifest}: holds no utterances; give a manifest with at least one")
@@ -54,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     refuse_folder(args.out)
     refuse_overwriting(args.out, [*given, *{item.audio for item in utterances}])
     with log_on_stderr("asr decode"):
-        recognizer = searching.recognizer_of(args, args.nbest)
+        recognizer = searching.recognizer_of(args, args.nbest, settings.encoder.context)
     transcripts = _recognise(recognizer, utterances, args.manifest)
     rows = [
         {"id": utterance.id, **transcript.row()} for utterance, transcript in zip(utterances, transcripts, strict=True)

@@ -67,10 +67,14 @@ def told(args: argparse.Namespace) -> str:
     return " ".join([*options, *([] if args.beam is None else [f"--beam {args.beam}"])])
 
 
-def recognizer_of(args: argparse.Namespace, nbest: int | None = None) -> "Recognizer":
+def recognizer_of(
+    args: argparse.Namespace, nbest: int | None = None, context: "tuple[float, float] | None" = None
+) -> "Recognizer":
     """Return the recogniser of `args.model` on `args.device`, which searches if that is wanted.
 
-    Args: nbest: how many texts each transcript lists, which the search has to find.
+    Args:
+        nbest: how many texts each transcript lists, which the search has to find.
+        context: chunk and right context in milliseconds, in place of the model's own.
     Raises: UsageError for a beam or a number of texts that cannot be; DataError for files that cannot be used; as
         `Recognizer`.
     """
@@ -78,6 +82,8 @@ def recognizer_of(args: argparse.Namespace, nbest: int | None = None) -> "Recogn
     from asr.recognizer import Recognizer, resolve_model
 
     model = AcousticModel.load(resolve_model(args.model))
+    if context is not None:
+        model.see(*context)
     searches = wants_search(args) or nbest is not None
     reader = _reader_of(args, model.tokenizer, nbest) if searches else None
     return Recognizer(model, device=args.device, reader=reader)

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asr.cli import archives, searching
+from asr.cli import archives, live, searching
 from asr.cli.notes import log_on_stderr
 from asr.cli.progress import ProgressCallback, progress_bar
+from asr.cli.settings import Settings, settings_of
 from asr.errors import EXIT_DATA, EXIT_DONE, InputError, MachineError, UsageError, writing
 from asr.store import write_text
 
@@ -62,10 +63,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "files",
         nargs="*",
-        metavar="FILE|ARCHIVE",
+        metavar="FILE|ARCHIVE|key.path=value",
         help="audio: WAV, FLAC, Ogg Vorbis or Opus, MP3, NIST SPHERE; - is standard input; none: a sample;"
-        " or one archive: a folder of audio, a manifest (.jsonl), or a folder or URL of shards",
+        " or one archive: a folder of audio, a manifest (.jsonl), or a folder or URL of shards;"
+        " settings: encoder.chunk_ms, encoder.right_context_ms, with --live endpoint.silence_ms",
     )
+    parser.add_argument(
+        "--live", action="store_true", help="transcribe the microphone, or raw 16-bit samples of standard input (-)"
+    )
+    parser.add_argument("--rate", type=int, metavar="HZ", help="with --live, of the samples (default: 16000)")
     parser.add_argument(
         "--model",
         default=DEFAULT_MODEL,
@@ -99,7 +105,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Transcribe and return the exit code: 3 if a file could not be read."""
+    args.files, settings = settings_of(args.files)
+    if args.live:
+        return live.listen(args, settings)
+    live.refuse_settings(args, settings)
     if archives.is_one_archive(args):
+        if settings.encoder.context is not None:
+            raise UsageError("encoder.chunk_ms is for files and --live; an archive is transcribed as the model says")
         return archives.transcribe(args)
     args.format = args.format or "txt"
     channel = _channel(args.channels)
@@ -107,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
     with _readable(names) as paths, log_on_stderr("asr transcribe"):
         tasks = _tasks(list(zip(names, paths, strict=True)), channel, split=args.channels == "split")
         _check_output(tasks, args.format, args.out)
-        return _transcribe(tasks, args)
+        return _transcribe(tasks, args, settings)
 
 
 def _channel(channels: str) -> int | None:
@@ -177,10 +189,10 @@ def _check_output(tasks: Sequence[Task], suffix: str, out: Path | None) -> None:
         raise MachineError(f"{out}: cannot write: no permission; choose a folder that you may write to")
 
 
-def _transcribe(tasks: Sequence[Task], args: argparse.Namespace) -> int:
+def _transcribe(tasks: Sequence[Task], args: argparse.Namespace, settings: Settings) -> int:
     from asr.audio.source import AudioSource
 
-    recognizer = searching.recognizer_of(args)
+    recognizer = searching.recognizer_of(args, context=settings.encoder.context)
     sources = [AudioSource(task.path, channel=task.channel) for task in tasks]
     failed = 0
     with _progress(args.out) as progress:

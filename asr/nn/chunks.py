@@ -67,12 +67,17 @@ class ChunkPlan:
         rest = (lengths - begins).clamp(0, self.size + self.right).reshape(-1)  # valid frames of each row
         self.index = reversal_index(rest, self.size + self.right)
 
-    def frames(self, own: Tensor) -> Frames:
-        """Return the input of the first layer, where what a chunk sees behind it is what stands there."""
+    def frames(self, own: Tensor, behind: Tensor | None = None) -> Frames:
+        """Return the input of the first layer, where what a chunk sees behind it is what stands there.
+
+        Args: behind: (R, B, D) frames behind `own` (E, B, D), for the last chunk; None: there are none.
+        """
+        if not self.right:
+            return Frames(own, own.new_empty(0, self.count * own.shape[1], own.shape[2]))
+        known = own if behind is None else torch.cat([own, behind])
+        padded = nn.functional.pad(known, (0, 0, 0, 0, 0, self.count * self.size + self.right - len(known)))
         ends = torch.arange(1, self.count + 1, device=own.device) * self.size
         instants = ends + torch.arange(self.right, device=own.device).unsqueeze(1)
-        missing = self.count * self.size + self.right - len(own)
-        padded = nn.functional.pad(own, (0, 0, 0, 0, 0, missing)) if self.right else own
         return Frames(own, padded[instants].flatten(1, 2))
 
     def rows(self, frames: Frames) -> Tensor:

@@ -111,18 +111,24 @@ def _step(encoder: Encoder, streams: Sequence[EncoderStream]) -> list[Tensor]:
 
 
 def _step_in_chunks(encoder: Encoder, streams: Sequence[EncoderStream]) -> list[Tensor]:
-    """Return the last layer's values (E, D) of one chunk of each of some streams."""
+    """Return the last layer's values (E, D) of as many chunks as all of some streams have."""
     size, right = encoder.context.chunk, encoder.context.right
     assert size is not None
-    lengths = [min(len(stream.frames), size + right) for stream in streams]
-    seen = streams[0].frames.new_zeros(size + right, len(streams), streams[0].frames.shape[1])
+    count = size * min(_full_chunks(stream, size, right) for stream in streams)
+    lengths = [min(len(stream.frames), count + right) for stream in streams]
+    seen = streams[0].frames.new_zeros(count + right, len(streams), streams[0].frames.shape[1])
     for row, (stream, length) in enumerate(zip(streams, lengths, strict=True)):
         seen[:length, row] = stream.frames[:length]
-    plan = ChunkPlan(encoder.context, torch.tensor(lengths, device=seen.device), size)
-    hidden = _recur(encoder, Frames(seen[:size], seen[size:]), plan, streams)
+    plan = ChunkPlan(encoder.context, torch.tensor(lengths, device=seen.device), count)
+    hidden = _recur(encoder, plan.frames(seen[:count], seen[count:]), plan, streams)
     for stream in streams:
-        stream.frames = stream.frames[size:]
-    return [hidden[: min(length, size), row] for row, length in enumerate(lengths)]
+        stream.frames = stream.frames[count:]
+    return [hidden[: min(length, count), row] for row, length in enumerate(lengths)]
+
+
+def _full_chunks(stream: EncoderStream, size: int, right: int) -> int:
+    """Return how many chunks of a stream can be read, the last one before its end being as long as what is left."""
+    return -(-len(stream.frames) // size) if stream.ended else (len(stream.frames) - right) // size
 
 
 def _recur(encoder: Encoder, frames: Frames, plan: ChunkPlan, streams: Sequence[EncoderStream]) -> Tensor:

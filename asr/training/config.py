@@ -38,7 +38,8 @@ class TrainConfig(Config):
     ema_decay: float = Field(0.999, ge=0, lt=1, description="exponential moving average of the weights; 0 = off")
     consistency: float = Field(0.0, ge=0, description="weight of CR-CTC between two augmented views; 0 = one view")
     contexts_ms: tuple[tuple[float, float], ...] = Field(
-        (), description="(chunk_ms, right_context_ms) of each view of a step, drawn from these; none: the encoder's; chunk 0 = all"
+        (),
+        description="(chunk_ms, right_context_ms) of views, drawn in each step; chunk 0 = all; none: the encoder's",
     )
     forgetting_ms: tuple[float, float] | None = Field(
         None, description="soft forgetting: chunks of a length drawn between these, each by itself"

@@ -1,0 +1,131 @@
+"""asr transcribe --live: a microphone or raw samples of standard input -> utterances, as they are spoken."""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from asr.cli import searching
+from asr.cli.notes import log_on_stderr
+from asr.cli.settings import Settings
+from asr.errors import EXIT_DONE, MachineError, UsageError
+
+if TYPE_CHECKING:
+    from asr.live import Event, LiveRecognizer
+
+DEFAULT_RATE = 16000
+MAX_RATE = 384_000
+STANDARD_INPUT = "-"
+_BLOCK_SECONDS = 0.05  # of audio handed on at a time
+_FULL_SCALE = 32768  # of 16-bit samples
+_CLEAR = "\r\x1b[K"  # to the start of the line, and all of it away
+
+
+def refuse_settings(args: argparse.Namespace, settings: Settings) -> None:
+    """Raise UsageError if something is asked for that only --live can do."""
+    if args.rate is not None:
+        raise UsageError("--rate is of raw samples, with --live; a file holds its own")
+    if settings.endpoint.model_fields_set:
+        raise UsageError(f"endpoint.{min(settings.endpoint.model_fields_set)} cuts a stream; give it with --live")
+
+
+def listen(args: argparse.Namespace, settings: Settings) -> int:
+    """Transcribe a stream until it ends, and return the exit code.
+
+    Raises: UsageError for options that a stream cannot take, or a model that cannot stream; MachineError without a
+        microphone.
+    """
+    _check(args)
+    from asr.live import LiveRecognizer
+
+    rate = args.rate or DEFAULT_RATE
+    with log_on_stderr("asr transcribe"):
+        recognizer = searching.recognizer_of(args, context=settings.encoder.context)
+        live = LiveRecognizer(recognizer, rate, settings.endpoint)
+        blocks = _standard_input(rate) if args.files else _microphone(rate)
+        _follow(live, blocks, args.format or "txt")
+    return EXIT_DONE
+
+
+def _check(args: argparse.Namespace) -> None:
+    if args.files not in ([], [STANDARD_INPUT]):
+        raise UsageError(
+            f"--live hears the microphone, or - for standard input; '{args.files[0]}' is a file: leave --live out"
+        )
+    if args.format not in (None, "txt", "json"):
+        raise UsageError(f"--live writes txt or json as it is spoken, not {args.format}")
+    for option, given in (("--out", args.out), ("--ray", args.ray), ("--workers", args.workers)):
+        if given is not None:
+            raise UsageError(f"--live prints what it hears; leave out {option}")
+    if args.channels != "mix":
+        raise UsageError("--live hears one channel; leave out --channels")
+    if args.rate is not None and not 1000 <= args.rate <= MAX_RATE:
+        raise UsageError(f"--rate {args.rate}: give the samples a second, 1000 to {MAX_RATE}")
+
+
+def _follow(live: "LiveRecognizer", blocks: Iterator[np.ndarray], style: str) -> None:
+    """Print what is heard of each block; what was not over yet is printed at the end, also of an interruption."""
+    try:
+        for block in blocks:
+            _put(live.accept(block), style)
+    except KeyboardInterrupt:
+        _put(live.finish(), style)
+        raise
+    _put(live.finish(), style)
+
+
+def _put(events: "list[Event]", style: str) -> None:
+    for event in events:
+        if style == "json":
+            row = {"event": event.kind, "start": round(event.start, 3), **event.transcript.row()}
+            sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
+        elif event.kind == "final":
+            sys.stdout.write((_CLEAR if sys.stdout.isatty() else "") + event.transcript.text + "\n")
+        elif sys.stdout.isatty():
+            width = shutil.get_terminal_size().columns - 1
+            sys.stdout.write(_CLEAR + event.transcript.text[-width:])
+    sys.stdout.flush()
+
+
+def _standard_input(rate: int) -> Iterator[np.ndarray]:
+    """Yield raw 16-bit little-endian samples of one channel as floats, as soon as they come."""
+    size, rest = 2 * max(1, int(_BLOCK_SECONDS * rate)), b""
+    while data := os.read(sys.stdin.fileno(), size):
+        data = rest + data
+        whole = len(data) // 2 * 2
+        rest = data[whole:]
+        yield np.frombuffer(data[:whole], "<i2").astype(np.float32) / _FULL_SCALE
+
+
+def _microphone(rate: int) -> Iterator[np.ndarray]:
+    """Yield what the microphone hears.  Raises: MachineError if there is none."""
+    try:
+        import sounddevice
+    except ImportError:
+        raise MachineError(
+            "no way to a microphone: the package sounddevice is missing; pip install sounddevice, or pipe raw samples:"
+            " arecord -f S16_LE -r 16000 -c 1 -t raw | asr transcribe --live -"
+        ) from None
+    except OSError as error:  # the package is there, and not the library that it calls
+        raise MachineError(
+            f"no way to a microphone: {error}; install PortAudio, or pipe raw samples to --live -"
+        ) from None
+    try:
+        stream = sounddevice.InputStream(
+            samplerate=rate, channels=1, dtype="float32", blocksize=int(_BLOCK_SECONDS * rate)
+        )
+        stream.start()
+    except (sounddevice.PortAudioError, ValueError) as error:
+        raise MachineError(
+            f"no microphone to hear at {rate} Hz: {error}; connect one, or pipe raw samples to --live -"
+        ) from None
+    with stream:
+        print("asr transcribe: listening; Ctrl-C ends it", file=sys.stderr, flush=True)
+        while True:
+            block, _ = stream.read(stream.blocksize)
+            yield np.asarray(block[:, 0], np.float32)
