@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from asr.audio.resample import resample
 from asr.errors import DataError, UsageError
 from asr.model import AcousticModel
+from asr.nn.chunks import Context
+from asr.recognizer import Recognizer, RecognizerConfig
 from asr.streaming import Stream, accept_together, finish_together
 from tests.tiny_model import babble, tiny_model
 
@@ -200,3 +202,25 @@ def test_a_stream_of_nothing_says_nothing() -> None:
 def test_a_model_that_cannot_stream_says_what_to_use(normalization: str, encoder: dict[str, object], says: str) -> None:
     with pytest.raises(UsageError, match=says):
         Stream(model_of(normalization, **encoder), RATE)
+
+
+@pytest.mark.parametrize("name", ["chunked", "one way with lookahead"])
+def test_a_long_recording_is_read_on_without_windows(name: str) -> None:
+    model, waveform = model_of(**ENCODERS[name]), babble(9.0, RATE, 13)
+    whole_transcript = Recognizer(model).transcribe(waveform, RATE)
+    config = RecognizerConfig(whole_seconds=2.0, window_seconds=1.0, context_seconds=0.2)
+    assert Recognizer(model, config=config).transcribe(waveform, RATE) == whole_transcript
+
+
+def test_a_model_sees_what_it_is_told_to() -> None:
+    model, waveform = model_of(**CHUNKED), babble(1.5, RATE, 14)
+    before = whole(model, waveform)
+    model.see(320, 160)
+    assert (model.encoder.context, model.config.encoder.chunk_ms) == (Context(8, 4), 320)
+    assert (whole(model, waveform) - before).abs().max() > 0.01
+    assert_same(streamed(model, list(pieces(waveform, 700))), whole(model, waveform))
+    model.see(0, 0)
+    with pytest.raises(UsageError, match="offline"):
+        Stream(model, RATE)
+    with pytest.raises(UsageError, match="for one direction take lookahead_ms"):
+        model_of(**ONE_WAY).see(320, 0)

@@ -1,0 +1,229 @@
+"""Live recognition: partial texts, one final an utterance, times of the stream; and the command line."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from asr import live as live_module
+from asr.cli.main import main
+from asr.decoding.endpoint import EndpointConfig
+from asr.live import Event, LiveRecognizer
+from asr.model import AcousticModel
+from asr.recognizer import Recognizer
+from tests.tiny_model import babble, tiny_model
+
+RATE = 16000
+STREAMING = {"normalization": "running", "chunk_ms": 160, "right_context_ms": 80}
+
+
+@pytest.fixture(scope="module")
+def model() -> AcousticModel:
+    found: AcousticModel = tiny_model(**STREAMING)
+    return found
+
+
+class Spelled:
+    """A stream that says what is written: one character an encoder frame of 40 ms, "." a blank, as audio comes."""
+
+    text = ""
+
+    def __init__(self, model: AcousticModel, sample_rate: int) -> None:
+        self.model, self.samples, self.frames, self.sample_rate = model, 0, 0, sample_rate
+
+    @property
+    def seconds(self) -> float:
+        return self.samples / self.sample_rate
+
+    def accept(self, waveform: np.ndarray, sample_rate: int | None = None) -> Tensor:
+        self.samples += len(waveform)
+        return self._until(int(self.samples / self.sample_rate / 0.04))
+
+    def finish(self) -> Tensor:
+        return self._until(len(self.text))
+
+    def _until(self, end: int) -> Tensor:
+        symbols = self.model.tokenizer.symbols
+        ids = [0 if letter == "." else symbols.index(letter) for letter in self.text[self.frames : end]]
+        self.frames = max(self.frames, end)
+        return torch.full((len(ids), len(symbols)), -20.0).scatter_(
+            1, torch.tensor(ids, dtype=torch.int64)[:, None], 0.0
+        )
+
+
+def events_of(
+    model: AcousticModel, monkeypatch: pytest.MonkeyPatch, text: str, endpoint: EndpointConfig
+) -> list[Event]:
+    """Return the events of audio that is loud where the text has letters, in pieces of 100 ms."""
+    monkeypatch.setattr(Spelled, "text", text)
+    monkeypatch.setattr(live_module, "Stream", Spelled)
+    live = LiveRecognizer(Recognizer(model), RATE, endpoint)
+    lag = round(-model.geometry.encoder_frame_start(0) / 0.04)
+    loud = np.repeat([0.0 if letter == "." else 0.5 for letter in text[lag:]], 640)
+    events = [event for first in range(0, len(loud), 1600) for event in live.accept(loud[first : first + 1600])]
+    return events + live.finish()
+
+
+def test_one_final_for_each_utterance_and_partials_before(
+    model: AcousticModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "." * 30 + "a.b.▁.c.d" + "." * 25 + "e.f" + "." * 40
+    events = events_of(model, monkeypatch, text, EndpointConfig(silence_ms=400))
+    finals = [event.transcript.text for event in events if event.kind == "final"]
+    assert finals == ["ab cd", "ef"]
+    partials = [event.transcript.text for event in events if event.kind == "partial" and event.transcript.text]
+    assert partials[0] in ("a", "ab")
+    assert partials[-1] == "ef"
+    kinds = [event.kind for event in events if event.transcript.text]
+    assert kinds.index("final") > 0
+    assert kinds[-1] == "final"
+
+
+def test_a_pause_shorter_than_the_silence_ends_nothing(model: AcousticModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "a.b" + "." * 9 + "▁.c.d"
+    finals = [e for e in events_of(model, monkeypatch, text, EndpointConfig(silence_ms=400)) if e.kind == "final"]
+    assert [event.transcript.text for event in finals] == ["ab cd"]
+
+
+def test_times_are_those_of_the_stream(model: AcousticModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "." * 10 + "a.b" + "." * 30 + "c.d" + "." * 30
+    finals = [e for e in events_of(model, monkeypatch, text, EndpointConfig(silence_ms=400)) if e.kind == "final"]
+    for event, first in zip(finals, (10, 43), strict=True):
+        (word,) = event.transcript.words
+        assert word.start == pytest.approx(model.geometry.encoder_frame_start(first), abs=1e-6)
+        assert word.end == pytest.approx(model.geometry.encoder_frame_start(first + 3), abs=1e-6)
+        assert event.start <= word.start
+
+
+def test_hours_of_silence_are_forgotten(model: AcousticModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Spelled, "text", "." * 100_000)
+    monkeypatch.setattr(live_module, "Stream", Spelled)
+    live = LiveRecognizer(Recognizer(model), RATE)
+    for _ in range(300):
+        assert live.accept(np.zeros(16000, np.float32)) == []
+    assert sum(len(part) for part in live._log_probs) < 50
+    assert len(live._loudness._power) < 50
+
+
+def test_a_hundred_streams_through_one_recogniser_are_a_hundred_fresh_ones(model: AcousticModel) -> None:
+    recognizer = Recognizer(model)
+    texts = []
+    for _ in range(2):
+        for seed in range(50):
+            live = LiveRecognizer(recognizer, RATE)
+            waveform = babble(0.6, RATE, seed)
+            events = [event for part in np.split(waveform, 6) for event in live.accept(part)] + live.finish()
+            texts.append([event.transcript.text for event in events if event.kind == "final"])
+    assert texts[:50] == texts[50:]
+    assert len({str(text) for text in texts}) > 40
+    whole = Recognizer(model).transcribe(babble(0.6, RATE, 7), RATE)
+    assert texts[7] == [whole.text]
+
+
+@pytest.fixture(scope="module")
+def file(model: AcousticModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("live") / "tiny.safetensors"
+    model.save(path)
+    return path
+
+
+def raw(seconds: float = 1.0) -> bytes:
+    return (babble(seconds, RATE, 3) * 20000).astype("<i2").tobytes()
+
+
+def run(*words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "asr", "transcribe", "--live", *words]
+    return subprocess.run(command, input=stdin, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+
+
+def test_raw_samples_of_standard_input_are_what_the_file_holds(file: Path, model: AcousticModel) -> None:
+    done = run("-", "--model", str(file), stdin=raw() + b"\x01")  # half a sample at the end is none
+    samples = np.frombuffer(raw(), "<i2").astype(np.float32) / 32768
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.decode() == Recognizer(model).transcribe(samples, RATE).text + "\n"
+
+
+def test_events_as_json(file: Path) -> None:
+    done = run("-", "--model", str(file), "--format", "json", "endpoint.silence_ms=300", stdin=raw())
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {row["event"] for row in rows} == {"partial", "final"}
+    assert rows[-1]["event"] == "final"
+    assert {"text", "words", "start", "duration", "confidence"} <= rows[-1].keys()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["--live", "-", "--model", "an4"], 2, "this model is offline"),
+        (["--live", "speech.wav"], 2, "'speech.wav' is a file: leave --live out"),
+        (["--live", "-", "--format", "srt"], 2, "txt or json as it is spoken, not srt"),
+        (["--live", "-", "--out", "folder"], 2, "leave out --out"),
+        (["--live", "-", "--rate", "5"], 2, "--rate 5: give the samples a second"),
+        (["--live", "-", "endpoint.silence=1"], 2, "did you mean 'silence_ms'"),
+        (["--live", "-", "endpoint.silence_ms=0"], 2, "endpoint.silence_ms: input should be greater than 0"),
+        (["speech.wav", "--rate", "8000"], 2, "--rate is of raw samples, with --live"),
+        (["speech.wav", "endpoint.silence_ms=300"], 2, "give it with --live"),
+        (["speech.wav", "encoder.right_context_ms=300"], 2, "give chunk_ms, too"),
+    ],
+)
+def test_what_cannot_be_live_is_refused(
+    words: list[str], code: int, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["transcribe", *words]) == code
+    assert says in capsys.readouterr().err
+
+
+def test_a_chunk_shorter_than_an_encoder_frame_is_refused(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["transcribe", "--live", "-", "--model", str(file), "encoder.chunk_ms=10"]) == 2
+    assert "encoder.chunk_ms=10 is shorter than one encoder frame of 40 ms" in capsys.readouterr().err
+
+
+def test_without_a_way_to_a_microphone_a_line_says_so(
+    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    assert main(["transcribe", "--live", "--model", str(file)]) == 4
+    assert "pip install sounddevice" in capsys.readouterr().err
+
+
+class NoMicrophone:
+    """The package where there is no device."""
+
+    class PortAudioError(Exception):
+        """As the package's."""
+
+    @staticmethod
+    def InputStream(**options: object) -> None:  # noqa: N802
+        raise NoMicrophone.PortAudioError("Error querying device -1")
+
+
+def test_without_a_microphone_a_line_says_so(
+    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sounddevice", NoMicrophone)
+    assert main(["transcribe", "--live", "--model", str(file)]) == 4
+    assert "no microphone to hear at 16000 Hz: Error querying device -1; connect one" in capsys.readouterr().err
+
+
+def test_words_are_revised_on_a_screen(file: Path, model: AcousticModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Screen(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    screen, source = Screen(), file.with_suffix(".raw")
+    source.write_bytes(raw())
+    with open(source, "rb") as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        monkeypatch.setattr(sys, "stdout", screen)
+        assert main(["transcribe", "--live", "-", "--model", str(file)]) == 0
+    shown = screen.getvalue()
+    assert shown.count("\r\x1b[K") > 3
+    assert shown.endswith("\n")
+    assert shown.count("\n") == 1
