@@ -6,10 +6,13 @@ source "$(dirname "${BASH_SOURCE[0]}")/../stages.sh"
 # train: without the 8 speakers held out for validation; train_all: all 74
 # tokens: char, or lexicon, the phones of the corpus's own etc/an4.dic
 # lm: yes, and the test part is scored with a 3-gram of the training texts, too
-extra=([train]=train [accept]=published [tokens]=char [lm]=no)
+# live: yes, and the model is the one that streams (conf/an4-live.yaml), scored at five latencies
+extra=([train]=train [accept]=published [tokens]=char [lm]=no [live]=no)
 recipe an4 "$@"
 choice tokens char lexicon
 choice lm yes no
+choice live yes no
+[[ ${extra[live]} == no ]] || config=conf/an4-live.yaml
 data=$out/data
 
 stage prepare --input "$corpus" --output "$data/train.jsonl" --output "$data/train_all.jsonl" \
@@ -25,6 +28,23 @@ if [[ ${extra[lm]} == yes ]]; then
     held_out=yes
     [[ ${extra[train]} == train ]] || held_out=no
     language_model_stages "$data/${extra[train]}.jsonl" "$held_out"
+fi
+
+if [[ ${extra[live]} == yes ]]; then
+    # chunk and right context in milliseconds; with 45 ms of convolutions and window: all, 1,275, 615, 315 and 135 ms
+    for seen in 0+0 630+600 300+270 150+120 30+60; do
+        context=(encoder.chunk_ms="${seen%+*}" encoder.right_context_ms="${seen#*+}")
+        for part in valid test; do
+            heard=$out/$part-$seen
+            stage "decode.$part.$seen" --input "$out/model.safetensors" --input "$corpus" --input "$data/$part.jsonl" \
+                --output "$heard.hyp.jsonl" \
+                -- asr decode "$data/$part.jsonl" --model "$out/model.safetensors" --out "$heard.hyp.jsonl" "${context[@]}"
+            stage "score.$part.$seen" --input "$data/$part.jsonl" --input "$heard.hyp.jsonl" --input "$out/tokens.json" \
+                --output "$heard.score.json" \
+                -- asr score "$data/$part.jsonl" "$heard.hyp.jsonl" --tokens "$out/tokens.json" --case lower \
+                --out "$heard.score.json"
+        done
+    done
 fi
 
 # the same model with its matrices as int8: the file that comes with the project is this one, of seed 1
