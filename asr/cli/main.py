@@ -48,6 +48,7 @@ COMMANDS = {
     "score": "compare hypotheses with references: word and character error rates",
     "compare": "say whether one set of hypotheses is better than another, or only luckier",
     "info": "print all that a model file knows about itself",
+    "plot": "draw what a model does inside",
     "lm": "train, judge, prune and tune language models",
     "doctor": "say what this machine has, what is missing, what that costs and how to cure it",
 }

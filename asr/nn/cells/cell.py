@@ -5,7 +5,7 @@ out (H but where they are projected), G gates, M values of memory (the LSTM's ce
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -13,8 +13,10 @@ import torch
 from torch import Tensor, nn
 
 KEEP_BIAS = 1.0  # of the gate that keeps the memory, so that it is kept from the start (Gers et al. 2000)
+LSTM_GATES = {"input": "lets the new value in", "forget": "keeps the memory", "output": "shows the memory"}
 
 State = tuple[Tensor, Tensor]  # hidden values (N, P) and memory (N, M)
+Gates = dict[str, Tensor]  # how far each gate is open, (N, H) in [0, 1], by the names of `Cell.opens`
 
 
 class Operands(NamedTuple):
@@ -52,11 +54,13 @@ class Cell(nn.Module):
     Attributes:
         gates: G, sums of the input for each cell.
         memories: values of memory for each cell, M / H.
+        opens: its gates by name, and what each does where it is open; none for a cell that has none.
         keep_gate: (number of the gate that keeps the memory, +1, or -1 if it keeps where it is shut), or None.
     """
 
     gates: ClassVar[int]
     memories: ClassVar[int]
+    opens: ClassVar[Mapping[str, str]]
     keep_gate: ClassVar[tuple[int, int] | None] = None
     input_size: int
     hidden_size: int
@@ -89,8 +93,16 @@ class Cell(nn.Module):
         return self.normed(nn.functional.linear(inputs, self.input_matrix()))
 
     def step(self, sums: Tensor, state: State) -> State:
-        """Return the state after one step, by the equations of the paper.  Args: sums (N, G * H)."""
+        """Return the state after one step.  Args: sums (N, G * H)."""
+        return self.gated_step(sums, state)[1]
+
+    def gated_step(self, sums: Tensor, state: State) -> tuple[Gates, State]:
+        """Return the gates of one step and the state after it, by the equations of the paper; arguments as `step`."""
         raise NotImplementedError
+
+    def remembered(self, state: State) -> Tensor:
+        """Return what each cell holds in a state, (N, H)."""
+        return state[1]
 
     def operands(self) -> Operands:
         """Return the weights of a step as kernels want them."""

@@ -1,9 +1,11 @@
 """The GRU: two gates, and a memory that is the output."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
-from asr.nn.cells.cell import GatedCell, Operands, State, StepKernel
+from asr.nn.cells.cell import GatedCell, Gates, Operands, State, StepKernel
 
 
 class Gru(GatedCell):
@@ -16,14 +18,15 @@ class Gru(GatedCell):
 
     gates = 3
     memories = 1  # the hidden values, in float32
+    opens: ClassVar = {"reset": "lets the past into the candidate", "update": "keeps the memory"}
     keep_gate = (1, 1)
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size)
         self.candidate_bias = nn.Parameter(torch.zeros(hidden_size))
 
-    def step(self, sums: Tensor, state: State) -> State:
-        """Return the state after one step."""
+    def gated_step(self, sums: Tensor, state: State) -> tuple[Gates, State]:
+        """Return the gates of one step and the state after it."""
         _, memory = state
         size = self.hidden_size
         biased = sums + self.bias
@@ -31,7 +34,7 @@ class Gru(GatedCell):
         r, z = torch.sigmoid(biased[..., : 2 * size] + past[..., : 2 * size]).chunk(2, -1)
         n = torch.tanh(biased[..., 2 * size :] + r * (past[..., 2 * size :] + self.candidate_bias))
         memory = (1 - z) * n + z * memory
-        return memory, memory
+        return {"reset": r, "update": z}, (memory, memory)
 
     def operands(self) -> Operands:
         """Return recurrent matrix and biases."""

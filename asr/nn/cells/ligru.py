@@ -1,9 +1,11 @@
 """The light GRU: no reset gate, ReLU, and sums of the input that are normalised."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
-from asr.nn.cells.cell import GatedCell, State, StepKernel
+from asr.nn.cells.cell import GatedCell, Gates, State, StepKernel
 
 
 class LightGru(GatedCell):
@@ -16,6 +18,7 @@ class LightGru(GatedCell):
 
     gates = 2
     memories = 1  # the hidden values, in float32
+    opens: ClassVar = {"update": "keeps the memory"}
     keep_gate = (0, 1)
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
@@ -28,13 +31,13 @@ class LightGru(GatedCell):
         normal = nn.functional.layer_norm(gates, gates.shape[-1:])
         return (normal * self.gain_in.to(gates.dtype)).flatten(-2)
 
-    def step(self, sums: Tensor, state: State) -> State:
-        """Return the state after one step."""
+    def gated_step(self, sums: Tensor, state: State) -> tuple[Gates, State]:
+        """Return the gates of one step and the state after it."""
         _, memory = state
         z, a = self.added(sums, memory).chunk(2, -1)
         keep = torch.sigmoid(z)
         memory = keep * memory + (1 - keep) * torch.relu(a)
-        return memory, memory
+        return {"update": keep}, (memory, memory)
 
     def kernel(self) -> StepKernel:
         """Return the compiled steps."""

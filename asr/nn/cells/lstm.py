@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from asr.nn.cells.cell import KEEP_BIAS, Cell, Operands, State, StepKernel, start_matrices
+from asr.nn.cells.cell import KEEP_BIAS, LSTM_GATES, Cell, Gates, Operands, State, StepKernel, start_matrices
 
 
 class Lstm(Cell, nn.LSTM):
@@ -16,6 +16,7 @@ class Lstm(Cell, nn.LSTM):
 
     gates = 4
     memories = 1
+    opens = LSTM_GATES
     weight_ih_l0: Tensor
     weight_hh_l0: Tensor
     bias_ih_l0: Tensor
@@ -29,8 +30,8 @@ class Lstm(Cell, nn.LSTM):
         """Return the matrix from the inputs to the gates."""
         return self.weight_ih_l0
 
-    def step(self, sums: Tensor, state: State) -> State:
-        """Return the state after one step."""
+    def gated_step(self, sums: Tensor, state: State) -> tuple[Gates, State]:
+        """Return the gates of one step and the state after it."""
         hidden, cell = state
         total = sums + nn.functional.linear(hidden, self.weight_hh_l0, self.bias_ih_l0 + self.bias_hh_l0)
         return lstm_step(total, cell)
@@ -52,11 +53,12 @@ class Lstm(Cell, nn.LSTM):
         return outputs, (hidden[0], memory[0])
 
 
-def lstm_step(sums: Tensor, cell: Tensor) -> State:
-    """Return (hidden, cell) of one step of the LSTM from the whole sums (N, 4H) of its gates."""
+def lstm_step(sums: Tensor, cell: Tensor) -> tuple[Gates, State]:
+    """Return the gates and (hidden, cell) of one step of the LSTM from the whole sums (N, 4H) of its gates."""
     i, f, g, o = sums.chunk(4, -1)
-    cell = torch.sigmoid(f) * cell + torch.sigmoid(i) * torch.tanh(g)
-    return torch.sigmoid(o) * torch.tanh(cell), cell
+    enter, forget, show = torch.sigmoid(i), torch.sigmoid(f), torch.sigmoid(o)
+    cell = forget * cell + enter * torch.tanh(g)
+    return {"input": enter, "forget": forget, "output": show}, (show * torch.tanh(cell), cell)
 
 
 def initialize_lstm(lstm: nn.LSTM) -> None:

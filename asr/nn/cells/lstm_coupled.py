@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from asr.nn.cells.cell import GatedCell, State, StepKernel
+from asr.nn.cells.cell import LSTM_GATES, GatedCell, Gates, State, StepKernel
 
 
 class CoupledLstm(GatedCell):
@@ -14,15 +14,17 @@ class CoupledLstm(GatedCell):
 
     gates = 3
     memories = 1
+    opens = LSTM_GATES | {"input": "lets the new value in, 1 - forget gate"}
     keep_gate = (0, 1)
 
-    def step(self, sums: Tensor, state: State) -> State:
-        """Return the state after one step."""
+    def gated_step(self, sums: Tensor, state: State) -> tuple[Gates, State]:
+        """Return the gates of one step and the state after it."""
         hidden, cell = state
         f, g, o = self.added(sums, hidden).chunk(3, -1)
-        forget = torch.sigmoid(f)
-        cell = forget * cell + (1 - forget) * torch.tanh(g)
-        return torch.sigmoid(o) * torch.tanh(cell), cell
+        forget, show = torch.sigmoid(f), torch.sigmoid(o)
+        enter = 1 - forget
+        cell = forget * cell + enter * torch.tanh(g)
+        return {"input": enter, "forget": forget, "output": show}, (show * torch.tanh(cell), cell)
 
     def kernel(self) -> StepKernel:
         """Return the compiled steps."""

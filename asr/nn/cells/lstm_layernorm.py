@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from asr.nn.cells.cell import GatedCell, Operands, State, StepKernel
+from asr.nn.cells.cell import LSTM_GATES, GatedCell, Gates, Operands, State, StepKernel
 
 _EPSILON = 1e-5
 
@@ -18,6 +18,7 @@ class LayerNormLstm(GatedCell):
 
     gates = 4
     memories = 1
+    opens = LSTM_GATES
     keep_gate = (1, 1)
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
@@ -31,13 +32,15 @@ class LayerNormLstm(GatedCell):
         """Return what the inputs give to the gates, normalised."""
         return _norm(sums, self.gain_in)
 
-    def step(self, sums: Tensor, state: State) -> State:
-        """Return the state after one step."""
+    def gated_step(self, sums: Tensor, state: State) -> tuple[Gates, State]:
+        """Return the gates of one step and the state after it."""
         hidden, cell = state
         past = _norm(nn.functional.linear(hidden, self.weight_rec), self.gain_rec)
         i, f, g, o = (sums + past + self.bias).chunk(4, -1)
-        cell = torch.sigmoid(f) * cell + torch.sigmoid(i) * torch.tanh(g)
-        return torch.sigmoid(o) * torch.tanh(_norm(cell, self.cell_gain, self.cell_bias)), cell
+        enter, forget, show = torch.sigmoid(i), torch.sigmoid(f), torch.sigmoid(o)
+        cell = forget * cell + enter * torch.tanh(g)
+        hidden = show * torch.tanh(_norm(cell, self.cell_gain, self.cell_bias))
+        return {"input": enter, "forget": forget, "output": show}, (hidden, cell)
 
     def operands(self) -> Operands:
         """Return recurrent matrix, bias, gains and the bias of the cell's norm."""

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from asr.nn.cells.cell import GatedCell, Operands, State, StepKernel
+from asr.nn.cells.cell import LSTM_GATES, GatedCell, Gates, Operands, State, StepKernel
 
 
 class PeepholeLstm(GatedCell):
@@ -16,19 +16,22 @@ class PeepholeLstm(GatedCell):
 
     gates = 4
     memories = 1
+    opens = LSTM_GATES
     keep_gate = (1, 1)
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size)
         self.peepholes = nn.Parameter(torch.zeros(3, hidden_size))
 
-    def step(self, sums: Tensor, state: State) -> State:
-        """Return the state after one step."""
+    def gated_step(self, sums: Tensor, state: State) -> tuple[Gates, State]:
+        """Return the gates of one step and the state after it."""
         hidden, cell = state
         see_in, see_forget, see_out = self.peepholes
         i, f, g, o = self.added(sums, hidden).chunk(4, -1)
-        after = torch.sigmoid(f + see_forget * cell) * cell + torch.sigmoid(i + see_in * cell) * torch.tanh(g)
-        return torch.sigmoid(o + see_out * after) * torch.tanh(after), after
+        enter, forget = torch.sigmoid(i + see_in * cell), torch.sigmoid(f + see_forget * cell)
+        cell = forget * cell + enter * torch.tanh(g)
+        show = torch.sigmoid(o + see_out * cell)
+        return {"input": enter, "forget": forget, "output": show}, (show * torch.tanh(cell), cell)
 
     def operands(self) -> Operands:
         """Return recurrent matrix, bias and peepholes."""

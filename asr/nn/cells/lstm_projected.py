@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from asr.nn.cells.cell import GatedCell, Operands, State, StepKernel
+from asr.nn.cells.cell import LSTM_GATES, GatedCell, Gates, Operands, State, StepKernel
 from asr.nn.cells.lstm import lstm_step
 
 
@@ -17,6 +17,7 @@ class ProjectedLstm(GatedCell):
 
     gates = 4
     memories = 1
+    opens = LSTM_GATES
     keep_gate = (1, 1)
 
     def __init__(self, input_size: int, hidden_size: int, *, projection: int = 0) -> None:
@@ -31,10 +32,10 @@ class ProjectedLstm(GatedCell):
         """P, the hidden values that it puts out."""
         return self._width
 
-    def step(self, sums: Tensor, state: State) -> State:
-        """Return the state after one step."""
-        hidden, cell = lstm_step(self.added(sums, state[0]), state[1])
-        return nn.functional.linear(hidden, self.projection), cell
+    def gated_step(self, sums: Tensor, state: State) -> tuple[Gates, State]:
+        """Return the gates of one step and the state after it."""
+        gates, (hidden, cell) = lstm_step(self.added(sums, state[0]), state[1])
+        return gates, (nn.functional.linear(hidden, self.projection), cell)
 
     def operands(self) -> Operands:
         """Return recurrent matrix, projection and bias."""

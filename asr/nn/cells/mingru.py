@@ -1,9 +1,11 @@
 """The minimal GRU: gates that see the input alone, so that all steps can be taken at once."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
-from asr.nn.cells.cell import KEEP_BIAS, Cell, Operands, State, StepKernel, start_matrices
+from asr.nn.cells.cell import KEEP_BIAS, Cell, Gates, Operands, State, StepKernel, start_matrices
 
 
 class MinimalGru(Cell):
@@ -14,6 +16,7 @@ class MinimalGru(Cell):
 
     gates = 2
     memories = 1  # the hidden values, in float32
+    opens: ClassVar = {"update": "replaces the memory"}
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
@@ -29,13 +32,13 @@ class MinimalGru(Cell):
         """Return the matrix from the inputs to the gates."""
         return self.weight_in
 
-    def step(self, sums: Tensor, state: State) -> State:
-        """Return the state after one step."""
+    def gated_step(self, sums: Tensor, state: State) -> tuple[Gates, State]:
+        """Return the gates of one step and the state after it."""
         _, memory = state
         z, a = (sums + self.bias).chunk(2, -1)
         update = torch.sigmoid(z)
         memory = (1 - update) * memory + update * a
-        return memory, memory
+        return {"update": update}, (memory, memory)
 
     def scan(self, sums: Tensor, state: State) -> Tensor:
         """Return the hidden values (E, N, H) of all steps, by as many passes as E has binary digits.

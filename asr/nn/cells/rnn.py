@@ -1,11 +1,11 @@
 """The plain recurrent layer, whose memory is its output: the baseline that forgets."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from asr.nn.cells.cell import GatedCell, State, StepKernel
+from asr.nn.cells.cell import GatedCell, Gates, State, StepKernel
 
 Activation = Literal["tanh", "relu"]
 
@@ -19,6 +19,7 @@ class Rnn(GatedCell):
 
     gates = 1
     memories = 0
+    opens: ClassVar = {}
 
     def __init__(self, input_size: int, hidden_size: int, *, activation: Activation = "tanh") -> None:
         super().__init__(input_size, hidden_size)
@@ -30,11 +31,15 @@ class Rnn(GatedCell):
         else:
             nn.init.eye_(self.weight_rec)
 
-    def step(self, sums: Tensor, state: State) -> State:
-        """Return the state after one step."""
+    def gated_step(self, sums: Tensor, state: State) -> tuple[Gates, State]:
+        """Return the gates of one step and the state after it."""
         hidden, memory = state
         total = self.added(sums, hidden)
-        return torch.tanh(total) if self.activation == "tanh" else torch.relu(total), memory
+        return {}, (torch.tanh(total) if self.activation == "tanh" else torch.relu(total), memory)
+
+    def remembered(self, state: State) -> Tensor:
+        """Return what each cell holds: what it puts out."""
+        return state[0]
 
     def kernel(self) -> StepKernel:
         """Return the compiled steps."""

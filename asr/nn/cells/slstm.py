@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from asr.nn.cells.cell import GatedCell, State, StepKernel
+from asr.nn.cells.cell import LSTM_GATES, GatedCell, Gates, State, StepKernel
 
 NOTHING = -1e9  # the stabiliser before the first step, the logarithm of a weight of 0
 
@@ -19,6 +19,7 @@ class ScalarLstm(GatedCell):
 
     gates = 4
     memories = 3
+    opens = LSTM_GATES | {"input": "lets the new value in, as its share exp(i) / n of the memory"}
     keep_gate = (1, 1)
 
     def initial_state(self, rows: int) -> State:
@@ -27,8 +28,8 @@ class ScalarLstm(GatedCell):
         memory[:, 2 * self.hidden_size :] = NOTHING
         return hidden, memory
 
-    def step(self, sums: Tensor, state: State) -> State:
-        """Return the state after one step."""
+    def gated_step(self, sums: Tensor, state: State) -> tuple[Gates, State]:
+        """Return the gates of one step and the state after it."""
         hidden, memory = state
         cell, norm, level = memory.chunk(3, -1)
         i, f, g, o = self.added(sums, hidden).chunk(4, -1)
@@ -36,7 +37,14 @@ class ScalarLstm(GatedCell):
         stabiliser = torch.maximum(log_forget + level, i).detach()  # the hidden values do not depend on it
         forget, enter = torch.exp(log_forget + level - stabiliser), torch.exp(i - stabiliser)
         cell, norm = forget * cell + enter * torch.tanh(g), forget * norm + enter
-        return torch.sigmoid(o) * cell / norm, torch.cat([cell, norm, stabiliser], -1)
+        show, memory = torch.sigmoid(o), torch.cat([cell, norm, stabiliser], -1)
+        gates = {"input": enter / norm, "forget": torch.sigmoid(f), "output": show}
+        return gates, (show * cell / norm, memory)
+
+    def remembered(self, state: State) -> Tensor:
+        """Return what each cell holds: c_t / n_t."""
+        cell, norm, _ = state[1].chunk(3, -1)
+        return cell / norm
 
     def kernel(self) -> StepKernel:
         """Return the compiled steps."""
