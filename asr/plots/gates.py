@@ -50,7 +50,7 @@ def draw_gates(passage: Passage, path: Path, *, cells: int, title: str) -> None:
     _draw_posteriors(passage, axes[-1])
     _draw_words(passage, axes)
     of_all = f"the {len(rows)} of {layer.memory.shape[1]} cells whose {keeper} gate moves most"
-    about = f"rows: {of_all}, side by side those that move together; lines: where words start (dotted: end)"
+    about = f"rows: {of_all}, those that move together side by side; lines: where words start (dotted: end)"
     text = passage.transcript.text or "(nothing was recognised)"
     figure.suptitle(f"“{text}”", fontsize=13, fontweight="bold", parse_math=False)
     figure.supxlabel(f"{title}\n{about}", fontsize=8.5, parse_math=False)
@@ -77,7 +77,7 @@ def _draw_features(passage: Passage, axis: "Axes") -> None:
     heard = values[(middles >= 0) & (middles < passage.transcript.duration)]
     low, high = np.percentile(heard if len(heard) else values, (5, 99.5))
     _draw_map(values, time, axis, cmap="magma", vmin=low, vmax=high)
-    _label(axis, f"what is heard: {passage.kind}, before its normalisation", "features")
+    _label(axis, f"what is heard: {passage.kind}", "features")
 
 
 def _draw_memory(memory: Values, time: Axis, axis: "Axes", figure: "Figure") -> None:
@@ -126,7 +126,7 @@ def _draw_words(passage: Passage, axes: "Sequence[Axes]") -> None:
             axis.axvline(word.start, color=_BORDER, linewidth=0.9)
             axis.axvline(word.end, color=_BORDER, linewidth=0.9, linestyle=":")
         axes[0].annotate(
-            word.word, ((word.start + word.end) / 2, 1), xycoords=axes[0].get_xaxis_transform(), xytext=(0, 3),
+            word.word, ((word.start + word.end) / 2, 1), xycoords=axes[0].get_xaxis_transform(), xytext=(0, 15),
             textcoords="offset points", ha="center", fontsize=10, color=_BORDER, parse_math=False,
         )  # fmt: skip
     axes[0].set_xlim(passage.axis.start, passage.axis.end)
