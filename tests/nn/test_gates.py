@@ -138,9 +138,13 @@ def test_both_directions_are_what_the_layer_puts_out_in_the_order_of_time(name: 
     with torch.inference_mode():
         said = encoder(features, torch.tensor([41])).log_probs[0]
     torch.testing.assert_close(torch.cat([way.outputs for way in both], 1), put_out[0], rtol=0, atol=1e-6)
-    for way in both:
+    for direction, way in zip(DIRECTIONS, both, strict=True):
         torch.testing.assert_close(way.log_probs, said, rtol=0, atol=0)
-        assert {tuple(gate.shape) for gate in [*way.gates.values(), way.memory]} == {(len(said), 8)}
+        weights = weights_of(getattr(encoder.layers[1], direction))
+        for frame in range(len(said)):
+            here = {gate: values[frame].numpy() for gate, values in way.gates.items()}
+            expected = shown(name, weights, here, way.memory[frame].numpy())
+            np.testing.assert_allclose(way.outputs[frame].numpy(), expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("layer", [0, 3])
