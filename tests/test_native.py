@@ -84,7 +84,7 @@ def test_where_code_cannot_be_kept_it_is_compiled_for_this_process(monkeypatch: 
 
 def test_all_compiled_files_count() -> None:
     names = {name for name, _, _ in native._sources()}
-    assert {"fusion.py", "prefix_beam.py", "alignment.py", "lookup.py", "lstm_cell.py"} <= names
+    assert {"fusion.py", "prefix_beam.py", "alignment.py", "lookup.py", "lstm_peephole.py"} <= names
     root = Path(native.__file__).parent
     for file in root.rglob("*.py"):
         if any(word in file.read_text("utf-8") for word in ("njit", "@compiled", "@inner", "@outer")):

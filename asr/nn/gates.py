@@ -9,6 +9,7 @@ from torch import Tensor
 
 from asr.errors import UsageError
 from asr.nn.cells.cell import Cell, Gates
+from asr.nn.chunks import WHOLE
 from asr.nn.encoder import Encoder
 
 Direction = Literal["forwards", "backwards"]
@@ -35,7 +36,7 @@ class LayerGates:
 
 
 def layer_gates(encoder: Encoder, features: Tensor, *, layer: int, direction: Direction) -> LayerGates:
-    """Return what one direction of a layer does over an utterance.
+    """Return what one direction of a layer does over an utterance, all of it at once even where the model reads chunks.
 
     Args:
         encoder: in evaluation mode.
@@ -46,6 +47,8 @@ def layer_gates(encoder: Encoder, features: Tensor, *, layer: int, direction: Di
     if not 1 <= layer <= len(encoder.layers):
         raise UsageError(f"layer {layer}: the model has layers 1 to {len(encoder.layers)}; choose one of them")
     both = encoder.layers[layer - 1]
+    if direction == "backwards" and not encoder.config.bidirectional:
+        raise UsageError("direction backwards: this model reads forwards alone; choose forwards")
     cell: Cell = getattr(both, direction)
     if not cell.opens:
         raise UsageError(f"cell {encoder.config.cell}: has no gates to show; choose a model of gated cells, as lstm")
@@ -54,8 +57,8 @@ def layer_gates(encoder: Encoder, features: Tensor, *, layer: int, direction: Di
         return values.flip(0) if direction == "backwards" else values
 
     heard: list[Tensor] = []
-    with torch.inference_mode(), both.register_forward_pre_hook(lambda _, given: heard.append(given[0])):
-        output = encoder(features, torch.tensor([features.shape[1]], device=features.device))
+    with torch.inference_mode(), both.register_forward_pre_hook(lambda _, given: heard.append(given[0].own)):
+        output = encoder(features, torch.tensor([features.shape[1]], device=features.device), WHOLE)
         gates, memory, outputs = cell_gates(cell, turned(heard[0]))
     return LayerGates(
         opens=cell.opens,

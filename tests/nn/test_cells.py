@@ -140,7 +140,7 @@ def test_steps_in_bfloat16_are_as_exact_as_its_eight_bits(name: CellName) -> Non
     found = values_and_gradients(name, torch.float32, autocast=True, size=40, spread=0.02)
     expected = values_and_gradients(name, torch.float64, size=40, spread=0.02)
     assert found["memory"].dtype == torch.float32
-    assert max(distances(found, expected).values()) < (0.1 if name == "ligru" else 0.03)
+    assert max(distances(found, expected).values()) < (0.1 if name == "ligru" else 0.04)
 
 
 @pytest.mark.parametrize("name", CELL_NAMES)

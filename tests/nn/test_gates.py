@@ -133,7 +133,7 @@ def encoder_of(name: CellName) -> Encoder:
 def test_both_directions_are_what_the_layer_puts_out_in_the_order_of_time(name: CellName) -> None:
     encoder, features = encoder_of(name), torch.randn(1, 41, 10, generator=torch.Generator().manual_seed(4))
     put_out: list[Tensor] = []
-    with encoder.layers[1].register_forward_hook(lambda layer, given, outputs: put_out.append(outputs[:, 0])):
+    with encoder.layers[1].register_forward_hook(lambda layer, given, outputs: put_out.append(outputs[0].own[:, 0])):
         both = [layer_gates(encoder, features, layer=2, direction=direction) for direction in DIRECTIONS]
     with torch.inference_mode():
         said = encoder(features, torch.tensor([41])).log_probs[0]
