@@ -76,9 +76,8 @@ class ChunkPlan:
             return Frames(own, own.new_empty(0, self.count * own.shape[1], own.shape[2]))
         known = own if behind is None else torch.cat([own, behind])
         padded = nn.functional.pad(known, (0, 0, 0, 0, 0, self.count * self.size + self.right - len(known)))
-        ends = torch.arange(1, self.count + 1, device=own.device) * self.size
-        instants = ends + torch.arange(self.right, device=own.device).unsqueeze(1)
-        return Frames(own, padded[instants].flatten(1, 2))
+        seen = padded[self.size :].unfold(0, self.right, self.size)  # (K, B, D, R); the gradient of an index is slow
+        return Frames(own, seen.permute(3, 0, 1, 2).flatten(1, 2))
 
     def rows(self, frames: Frames) -> Tensor:
         """Return each chunk with its right context as one row, (C + R, K * B, D)."""

@@ -43,11 +43,10 @@ def run_cells(
 
 def run_histories(cells: Sequence[Cell], inputs: Sequence[Tensor], starts: Sequence[State]) -> list[History]:
     """Return the state of cells after each step, each of its inputs (E, N, D) and from its own state."""
-    if inputs[0].device.type == "cpu":
-        from asr.nn.steps import run_steps, takes  # not above: torch's own way loads no compiler
+    if _can_step(cells, inputs[0]):
+        from asr.nn.steps import run_steps  # not above: torch's own way loads no compiler
 
-        if takes(cells):
-            return run_steps(cells, inputs, starts)
+        return run_steps(cells, inputs, starts)
     return [run_plain(cell, values, start) for cell, values, start in zip(cells, inputs, starts, strict=True)]
 
 
@@ -57,16 +56,21 @@ def run_to_borders(cell: Cell, inputs: Tensor, state: State | None, every: int) 
     The states are hidden (K * N, P) and memory (K * N, M) of K = E / every rounded up, row k * N + n.
     """
     start = _start(cell, inputs, state)
-    if len(inputs) > every and inputs.device.type == "cpu" and inputs.dtype == torch.float32:
+    if len(inputs) > every and _can_step([cell], inputs):
         ((hidden, memory),) = run_histories([cell], [inputs], [start])
-        last = torch.arange(every, len(inputs) + every, every).clamp(max=len(inputs)) - 1
-        return hidden, (hidden[last].flatten(0, 1), memory[last].flatten(0, 1))
+        return hidden, (_at_borders(hidden, every), _at_borders(memory, every))
     outputs, states = [], []
     for piece in inputs.split(every):
         ((output, start),) = run_cells([cell], [piece], [start])
         outputs.append(output)
         states.append(start)
     return torch.cat(outputs), (torch.cat([state[0] for state in states]), torch.cat([state[1] for state in states]))
+
+
+def _at_borders(history: Tensor, every: int) -> Tensor:
+    """Return (K * N, ...) of a history (E, N, ...), by slices: the gradient of an index is slow."""
+    full = history[every - 1 :: every]
+    return (full if len(history) % every == 0 else torch.cat([full, history[-1:]])).flatten(0, 1)
 
 
 def last_state(history: History, start: State, lengths: Tensor | None) -> State:
@@ -97,8 +101,13 @@ def _start(cell: Cell, inputs: Tensor, state: State | None) -> State:
     return cell.initial_state(inputs.shape[1]) if state is None else state
 
 
+def _can_step(cells: Sequence[Cell], inputs: Tensor) -> bool:
+    """Return whether the compiled steps can run cells: on CPU, where their kernels add float32 numbers."""
+    if inputs.device.type != "cpu":
+        return False
+    return all(weight.dtype == torch.float32 for cell in cells for weight in cell.parameters())
+
+
 def _trains_on_cpu(cell: Lstm, inputs: Tensor) -> bool:
     """Return whether the LSTM is about to be trained where torch's backward pass is slow, and ours can be taken."""
-    if not torch.is_grad_enabled() or inputs.device.type != "cpu" or cell.hidden_size < SMALL:
-        return False
-    return all(weight.dtype == torch.float32 for weight in cell.parameters())
+    return torch.is_grad_enabled() and cell.hidden_size >= SMALL and _can_step([cell], inputs)

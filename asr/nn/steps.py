@@ -22,11 +22,6 @@ _OPERANDS = 6  # sums, recurrent matrix, projection, vectors, hidden values and 
 History = tuple[Tensor, Tensor]  # hidden values (E, N, P) and memory (E, N, M) after each step
 
 
-def takes(cells: Sequence[Cell]) -> bool:
-    """Return whether the steps can run these: the kernels add float32 numbers."""
-    return all(weight.dtype == torch.float32 for cell in cells for weight in cell.parameters())
-
-
 def run_steps(cells: Sequence[Cell], inputs: Sequence[Tensor], states: Sequence[State]) -> list[History]:
     """Return the states of cells after each step, each of its inputs (E, N, D) on CPU and from its own state.
 

@@ -18,7 +18,7 @@ from asr.nn import recurrence
 from asr.nn.cells.lstm import Lstm
 from asr.nn.chunks import WHOLE, ChunkPlan
 from asr.nn.recurrent import BidirectionalLayer
-from asr.nn.steps import run_steps, takes
+from asr.nn.steps import run_steps
 
 STEPS, BATCH, WIDTH, SIZE = 23, 5, 24, 30
 
@@ -123,11 +123,6 @@ def test_one_thread_and_two_give_the_same_bits(
     with ThreadPoolExecutor(1) as fresh:
         assert (torch.get_num_threads(), fresh.submit(torch.get_num_threads).result()) == (2, 2)
     assert all(torch.equal(a, b) for a, b in zip(alone, shared, strict=True))
-
-
-def test_weights_of_another_type_are_left_to_torch() -> None:
-    assert takes(two_lstms())
-    assert not takes([two_lstms()[0], two_lstms()[1].bfloat16()])
 
 
 def test_a_cpu_without_bfloat16_products_trains_in_float32() -> None:
