@@ -4,11 +4,15 @@ import importlib
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
+import soundfile
 
 from asr.cli.main import main
 from asr.nn.cells import CELL_NAMES
+from asr.recognizer import Recognizer
+from tests.tiny_model import babble, tiny_model
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -43,13 +47,24 @@ def test_the_commands_make_the_pictures(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_the_numbers_come_out(capsys: pytest.CaptureFixture[str]) -> None:
-    (block,) = blocks("python")
+    (block,) = [block for block in blocks("python") if "# ->" in block]
     exec(compile(block, "docs/lstm.md", "exec"), {})
     said, expected = ([line.split() for line in text.splitlines()] for text in (capsys.readouterr().out, _says(block)))
     assert len(said) == len(expected) == 2
     for (way, *found), (expected_way, *numbers) in zip(said, expected, strict=True):
         assert way == expected_way
         assert list(map(float, found)) == pytest.approx(list(map(float, numbers)), abs=0.011)  # rounded elsewhere
+
+
+def test_the_stream_of_the_page_hears_a_file(tmp_path: Path) -> None:
+    (block,) = [block for block in blocks("python") if "LiveRecognizer" in block]
+    defined: dict[str, Any] = {}
+    exec(compile(block, "docs/lstm.md", "exec"), defined)
+    model, waveform = tiny_model(normalization="running", chunk_ms=160, right_context_ms=80), babble(1.0)
+    model.save(tmp_path / "model.safetensors")
+    soundfile.write(tmp_path / "a.wav", waveform, 16000, subtype="FLOAT")
+    whole = Recognizer(model).transcribe(waveform, 16000).text
+    assert defined["follow"](str(tmp_path / "model.safetensors"), str(tmp_path / "a.wav")) == [whole]
 
 
 def _says(block: str) -> str:
