@@ -15,6 +15,9 @@ from asr.nn.cells.lstm import Lstm
 from asr.nn.cells.mingru import MinimalGru
 
 SMALL = 192  # cells; below, torch's own training step of the LSTM on CPU is faster than ours
+SHORT = (
+    32  # steps; up to so many, as a stream takes them, oneDNN would reorder the matrices for longer than it computes
+)
 
 History = tuple[Tensor, Tensor]  # hidden values (E, N, P) and memory (E, N, M) after each step
 
@@ -32,9 +35,8 @@ def run_cells(
         lengths: (N,) int64 valid steps of the rows, after which their final state stands; None: all E.
     """
     states = [None] * len(cells) if states is None else states
-    whole = lengths is None and len(inputs[0]) > 0
     lstms = [cell for cell in cells if isinstance(cell, Lstm)]
-    if whole and len(lstms) == len(cells) and not _trains_on_cpu(lstms[0], inputs[0]):
+    if lengths is None and len(lstms) == len(cells) and _is_torchs(lstms, inputs):
         return [lstm.run_whole(values, state) for lstm, values, state in zip(lstms, inputs, states, strict=True)]
     starts = [_start(cell, values, state) for cell, values, state in zip(cells, inputs, states, strict=True)]
     histories = run_histories(cells, inputs, starts)
@@ -108,6 +110,10 @@ def _can_step(cells: Sequence[Cell], inputs: Tensor) -> bool:
     return all(weight.dtype == torch.float32 for cell in cells for weight in cell.parameters())
 
 
-def _trains_on_cpu(cell: Lstm, inputs: Tensor) -> bool:
-    """Return whether the LSTM is about to be trained where torch's backward pass is slow, and ours can be taken."""
-    return torch.is_grad_enabled() and cell.hidden_size >= SMALL and _can_step([cell], inputs)
+def _is_torchs(cells: Sequence[Lstm], inputs: Sequence[Tensor]) -> bool:
+    """Return whether torch's own LSTM is the faster way, or the only one but the plain."""
+    if not _can_step(cells, inputs[0]):
+        return len(inputs[0]) > 0  # torch refuses sequences of no steps
+    if torch.is_grad_enabled():
+        return cells[0].hidden_size < SMALL and len(inputs[0]) > 0
+    return len(inputs[0]) > SHORT

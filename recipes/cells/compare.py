@@ -75,12 +75,12 @@ def compare(options: argparse.Namespace) -> int:
 
 def plan(options: argparse.Namespace) -> Iterator[Run]:
     """Yield the runs.  Raises: UsageError for a cell that does not exist."""
-    experiment = load_config(ExperimentConfig, options.config)
-    num_tokens = Tokenizer.load(options.tokens).size
     names = options.cells.split(",")
     for name in names:
         if name not in CELL_NAMES:
             raise UsageError(f"--cells: '{name}' is no cell{did_you_mean(name, CELL_NAMES)}")
+    experiment = load_config(ExperimentConfig, options.config)
+    num_tokens = Tokenizer.load(options.tokens).size
     features = experiment.model.features.num_features
     sizes = {name: fitting(experiment.model.encoder, name, features, num_tokens, options.parameters) for name in names}
     for seed in range(1, options.seeds + 1):
@@ -103,14 +103,27 @@ def fitting(config: EncoderConfig, cell: CellName, features: int, tokens: int, w
 
 
 def finished(run: Run, options: argparse.Namespace) -> dict[str, Any]:
-    """Return what a run hears of the speakers held out, trained now if it is not yet."""
+    """Return what a run hears of the speakers held out, trained now if it is not yet.
+
+    A training that breaks down (its weights run away) is a result, too: its rates are None.
+    """
     result = run.folder / "result.json"
     if not result.is_file():
-        train(run, options)
-        write_json(result, hear(run, options))
-        print(f"{run.cell} {run.seed}: {json.loads(result.read_text())['wer']} %", file=sys.stderr, flush=True)
-    found: dict[str, Any] = json.loads(result.read_text())
-    return found
+        try:
+            train(run, options)
+            found = hear(run, options)
+        except UsageError as error:
+            print(f"{run.cell} {run.seed}: {error}", file=sys.stderr, flush=True)
+            found = {**described(run), "wer": None, "cer": None, "audio_seconds": None, "training_seconds": None}
+        write_json(result, found)
+        print(f"{run.cell} {run.seed}: {found['wer']} %", file=sys.stderr, flush=True)
+    kept: dict[str, Any] = json.loads(result.read_text())
+    return kept
+
+
+def described(run: Run) -> dict[str, Any]:
+    """Return what a run was."""
+    return {"cell": run.cell, "seed": run.seed, "hidden": run.hidden, "parameters": run.parameters}
 
 
 def train(run: Run, options: argparse.Namespace) -> None:
@@ -136,10 +149,7 @@ def hear(run: Run, options: argparse.Namespace) -> dict[str, Any]:
     receipt = json.loads((run.folder / "train.receipt.json").read_text())
     scored = json.loads(score.read_text())
     return {
-        "cell": run.cell,
-        "seed": run.seed,
-        "hidden": run.hidden,
-        "parameters": run.parameters,
+        **described(run),
         "audio_seconds": receipt["audio_seconds_seen"],
         "training_seconds": receipt["wall_seconds"],
         "commit": receipt["commit"],
@@ -158,34 +168,31 @@ def asr(*words: object, log: Path) -> None:
 
 
 def summary(runs: Sequence[Run], results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return a row for each cell, the best first."""
+    """Return a row for each cell, the best first; means are over the runs that did not break down."""
     rows = []
     for cell in dict.fromkeys(run.cell for run in runs):
         own = [result for result in results if result["cell"] == cell]
-        rows.append(
-            {
-                "cell": cell,
-                "hidden": own[0]["hidden"],
-                "parameters": own[0]["parameters"],
-                "wer": round(fmean(result["wer"] for result in own), 2),
-                "wers": [result["wer"] for result in own],
-                "cer": round(fmean(result["cer"] for result in own), 2),
-                "audio_seconds": round(fmean(result["audio_seconds"] for result in own)),
-                "training_seconds": round(fmean(result["training_seconds"] for result in own)),
-            }
-        )
-    return sorted(rows, key=lambda row: row["wer"])
+        means = {
+            key: _mean([result[key] for result in own]) for key in ("wer", "cer", "audio_seconds", "training_seconds")
+        }
+        sizes = {key: own[0][key] for key in ("hidden", "parameters")}
+        rows.append({"cell": cell, **sizes, **means, "wers": [result["wer"] for result in own]})
+    return sorted(rows, key=lambda row: float("inf") if row["wer"] is None else row["wer"])
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(fmean(known), 2) if known else None
 
 
 def as_text(rows: Sequence[dict[str, Any]]) -> str:
     """Return the rows as a Markdown table."""
     lines = ["| cell | cells a direction | parameters | WER | of the seeds | CER |", "|---|---|---|---|---|---|"]
     for row in rows:
-        wers = ", ".join(f"{wer:.2f}" for wer in row["wers"])
+        wers = ", ".join("broke down" if wer is None else f"{wer:.2f}" for wer in row["wers"])
+        means = [" " if row[key] is None else f"{row[key]:.2f} %" for key in ("wer", "cer")]
         size = f"{row['parameters'] / 1e6:.2f} M"
-        lines.append(
-            f"| `{row['cell']}` | {row['hidden']} | {size} | {row['wer']:.2f} % | {wers} | {row['cer']:.2f} % |"
-        )
+        lines.append(f"| `{row['cell']}` | {row['hidden']} | {size} | {means[0]} | {wers} | {means[1]} |")
     return "\n".join(lines)
 
 

@@ -201,6 +201,17 @@ def test_an4_is_scored_with_a_language_model_of_the_training_texts(checkout: Che
     assert any("--lm" in call and "train.lm" in call for call in everyone if call.startswith("decode"))
 
 
+def test_a_live_an4_is_scored_at_five_latencies(checkout: Checkout) -> None:
+    calls = checkout.run("--live", "yes", recipe="an4")
+    assert next(call for call in calls if call.startswith("train ")).startswith("train conf/an4-live.yaml --train")
+    seen = [call.split("encoder.")[1:] for call in calls if call.startswith("decode ") and "encoder." in call]
+    assert [context[0].split("=")[1].strip() for context in seen[::2]] == ["0", "630", "300", "150", "30"]
+    assert [context[1] for context in seen[1::2]] == [f"right_context_ms={right}" for right in (0, 600, 270, 120, 60)]
+    scored = [call for call in calls if call.startswith("score ")]
+    assert sum("+" in call for call in scored) == 10
+    assert not any("encoder." in call for call in checkout.run("--out", "plain", recipe="an4"))
+
+
 def test_an4_trains_on_phones_and_searches_their_lexicon(checkout: Checkout) -> None:
     calls = checkout.run("--tokens", "lexicon", recipe="an4")
     dictionary = checkout.root / "corpora" / "an4" / "etc" / "an4.dic"
