@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from asr.errors import MachineError, UsageError
+from asr.nn.cells import CELL_NAMES
 from tests.tools.benchmarks import ROOT, TINY, benchmark, prepared_an4
 
 gpu_check = benchmark("gpu_check")
@@ -43,6 +44,15 @@ def test_agreement(task: Any) -> None:
     assert result["passed"]
     assert result["largest_difference"] == {"float32": 0, "tf32": 0}
     assert result["utterances"] == 2
+
+
+def test_cells(task: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = gpu_check.cells(task)
+    assert result["passed"]
+    assert set(result["cpu_to_gpu"]) == set(result["ratio_to_cudnn"]) == set(CELL_NAMES)
+    assert all(ratios["2"] > 0 for ratios in result["ratio_to_cudnn"].values())
+    monkeypatch.setattr(gpu_check, "_apart", lambda name, device: 0.01 if name == "gru" else 0.0)
+    assert not gpu_check.cells(task)["passed"]
 
 
 @pytest.mark.parametrize("fault", ["log_probs", "masks"])

@@ -8,6 +8,7 @@ says why there, and the next goes on.  The parts:
     matrix     products of square matrices in float32, tf32 and bf16, TFLOP/s
     agreement  CPU = GPU: the log-probs of real utterances, and the random numbers of augmentation
     an4        the AN4 recipe: error rate on the test part after each validation, and when the figure was reached
+    cells      a training step of every cell against cuDNN's LSTM of the same size; CPU = GPU in values and gradients
     training   its speed through the real path, bare, and as a share of the matrix rate; bf16 against float32
     gloo       two processes on this one card train as one process does
     nccl       one process that speaks NCCL trains as one without
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 NEEDED = ("torch", "lightning", "numpy", "soundfile", "pydantic", "ruamel.yaml", "safetensors", "kaldialign")
 FIGURE = 8.5  # % of the test words: what the recipe must reach
 LOG_PROB_TOLERANCE = 1e-4
+CELL_TOLERANCE = 1e-4
 TWIN_TOLERANCE = 0.02  # how far two trainings may part, as a share of how far they came, or 3 times what chance does
 TOTAL_SECONDS = 530.0
 MARK = ".gpu-check"  # lies in the run folders that are ours to remove
@@ -62,6 +64,8 @@ class Scale:
         steps, block: of the speed of training, for each precision.
         product_size: of the matrices whose product they are compared with.
         bulk: how many times the recipe's batch the largest batch is.
+        cell_sizes: (layers, cells, frames) of the networks that cells are compared in.
+        cell_rows: rows of a batch of them.
         twins: utterances that the twin trainings of gloo and nccl see, for `twin_epochs`.
     """
 
@@ -71,11 +75,24 @@ class Scale:
     block: int = 20
     product_size: int = 4096
     bulk: int = 8
+    cell_sizes: tuple[int, int, int] = (4, 320, 250)
+    cell_rows: tuple[int, ...] = (16, 32)
     twins: int = 200
     twin_epochs: int = 2
 
 
-TINY = Scale(matrix_sizes=(64,), utterances=2, steps=2, block=1, product_size=64, bulk=2, twins=8, twin_epochs=1)
+TINY = Scale(
+    matrix_sizes=(64,),
+    utterances=2,
+    steps=2,
+    block=1,
+    product_size=64,
+    bulk=2,
+    cell_sizes=(1, 8, 5),
+    cell_rows=(2,),
+    twins=8,
+    twin_epochs=1,
+)
 
 
 @dataclass(frozen=True)
@@ -148,6 +165,84 @@ def agreement(task: Task) -> dict[str, Any]:
         "same_masks": same_masks,
         "utterances": len(lengths),
     }
+
+
+def cells(task: Task) -> dict[str, Any]:
+    """Return the seconds of a training step of each cell, its ratio to cuDNN's LSTM, and how far CPU and GPU part."""
+    import torch
+
+    from asr.nn.cells import CELL_NAMES
+
+    device, (_, size, frames) = torch.device(task.device), task.scale.cell_sizes
+    found: dict[str, Any] = {}
+    for rows in task.scale.cell_rows:
+        inputs = torch.randn(frames, rows, size, device=device)
+        reference = _step_seconds(_cudnn(task.scale, device), inputs)
+        found[f"cudnn_ms_batch_{rows}"] = round(1000 * reference, 3)
+        for name in CELL_NAMES:
+            ratio = _step_seconds(_stacked(task.scale, name, device), inputs) / reference
+            found.setdefault("ratio_to_cudnn", {}).setdefault(name, {})[str(rows)] = round(ratio, 2)
+    apart = {name: _apart(name, device) for name in CELL_NAMES}
+    return {"passed": max(apart.values()) < CELL_TOLERANCE, "cpu_to_gpu": apart, **found}
+
+
+def _cudnn(scale: Scale, device: "torch.device") -> "Callable[[torch.Tensor], torch.Tensor]":
+    import torch
+
+    layers, size, _ = scale.cell_sizes
+    network = torch.nn.LSTM(size, size, layers).to(device)
+    return lambda inputs: network(inputs)[0]
+
+
+def _stacked(scale: Scale, name: Any, device: "torch.device") -> "Callable[[torch.Tensor], torch.Tensor]":
+    """Return layers of a cell, one on top of the other; the projected one puts out as many values as it has cells."""
+    from asr.nn.cells import make_cell
+    from asr.nn.recurrence import run_cells
+
+    layers, size, _ = scale.cell_sizes
+    network = [make_cell(name, size, size, projection=size).to(device) for _ in range(layers)]
+
+    def run(inputs: "torch.Tensor") -> "torch.Tensor":
+        for cell in network:
+            ((inputs, _),) = run_cells([cell], [inputs])
+        return inputs
+
+    return run
+
+
+def _step_seconds(network: "Callable[[torch.Tensor], torch.Tensor]", inputs: "torch.Tensor") -> float:
+    """Return the least seconds of three training steps, after one that warms up."""
+    from _arithmetic import synchronize
+
+    seconds = []
+    for _ in range(4):
+        synchronize(inputs.device)
+        started = time.perf_counter()
+        network(inputs).sum().backward()
+        synchronize(inputs.device)
+        seconds.append(time.perf_counter() - started)
+    return min(seconds[1:])
+
+
+def _apart(name: Any, device: "torch.device") -> float:
+    """Return how far the outputs and gradients of a cell on the device are from those on the CPU, as a share."""
+    import torch
+
+    from asr.nn.cells import make_cell
+    from asr.nn.recurrence import run_cells
+
+    torch.manual_seed(1)
+    cell, inputs = make_cell(name, 16, 24), torch.randn(20, 3, 16)
+    results = []
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        for place in (torch.device("cpu"), device):
+            moved = cell.to(place)
+            moved.zero_grad()
+            ((outputs, _),) = run_cells([moved], [inputs.to(place)])
+            outputs.square().sum().backward()
+            gradients = [weight.grad.cpu().clone() for weight in moved.parameters() if weight.grad is not None]
+            results.append([outputs.detach().cpu(), *gradients])
+    return max(float((a - b).norm() / a.norm()) for a, b in zip(*results, strict=True))
 
 
 def an4(task: Task) -> dict[str, Any]:
@@ -260,6 +355,7 @@ def fresh_run(folder: Path) -> Path:
 PARTS: dict[str, tuple[Callable[[Task], dict[str, Any]], float]] = {  # with the seconds that each may take
     "matrix": (matrix, 45),
     "agreement": (agreement, 60),
+    "cells": (cells, 45),
     "an4": (an4, 270),
     "training": (training, 110),
     "gloo": (gloo, 75),
