@@ -144,6 +144,7 @@ def as_text(facts: Mapping[str, Any]) -> str:
         ("sample rate", f"{_visible(facts.get('sample_rate'))} Hz"),
         ("features", f"every {features['hop_ms']:g} ms: {_values(features)}"),
         ("encoder", f"{facts['encoder_frames_per_second']:g} frames a second: {_values(model['encoder'])}"),
+        ("live", _live(features, model["encoder"])),
         ("tokens", f"{facts['num_tokens']}, {_visible(tokenizer.get('kind'))}: {symbols}"),
         ("normaliser", _values(tokenizer.get("normalizer") or {}) or "none"),
         ("domain", _values(facts.get("domain") or {}) or "no thresholds: out-of-domain speech is not flagged"),
@@ -152,6 +153,18 @@ def as_text(facts: Mapping[str, Any]) -> str:
         ("training", _outline(facts.get("training")) or "not recorded"),
     ]
     return "".join(f"{name:<12}{value}\n" for name, value in lines if value is not None)
+
+
+def _live(features: Mapping[str, Any], encoder: Mapping[str, Any]) -> str:
+    """Return whether the model can be asked while somebody speaks."""
+    if features.get("normalization") == "utterance":
+        return "no: it normalises over the whole utterance"
+    if encoder.get("bidirectional") is False:
+        return f"yes: it reads forwards, and {_visible(encoder.get('lookahead_ms', 0))} ms ahead"
+    if not encoder.get("chunk_ms"):
+        return "no: its backward direction begins at the end of the recording"
+    chunk, right = (_visible(encoder.get(key, 0)) for key in ("chunk_ms", "right_context_ms"))
+    return f"yes: chunks of {chunk} ms with {right} ms behind them"
 
 
 def _values(group: Mapping[str, Any]) -> str:

@@ -166,3 +166,20 @@ def test_info_needs_no_torch(file) -> None:
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code, str(file)], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize(
+    ("normalization", "encoder", "says"),
+    [
+        ("utterance", {}, "no: it normalises over the whole utterance"),
+        ("running", {}, "no: its backward direction begins at the end"),
+        ("running", {"bidirectional": False, "lookahead_ms": 80}, "yes: it reads forwards, and 80.0 ms ahead"),
+        ("global", {"chunk_ms": 160, "right_context_ms": 80}, "yes: chunks of 160.0 ms with 80.0 ms behind them"),
+    ],
+)
+def test_whether_a_model_can_be_live(
+    normalization: str, encoder: dict[str, object], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny_model(normalization=normalization, **encoder).save(tmp_path / "model.safetensors")
+    assert main(["info", str(tmp_path / "model.safetensors")]) == 0
+    assert f"live        {says}" in capsys.readouterr().out
