@@ -19,6 +19,9 @@ from asr.nn.stream import EncoderStream, advance_encoder
 from asr.units import Seconds
 
 
+MAX_SECONDS = 30.0  # computed at once: an hour may be handed over in one piece
+
+
 class Stream:
     """One recording as it comes: accept(waveform) any number of times, then finish() once.
 
@@ -89,6 +92,10 @@ class Stream:
         checked: Waveform = samples.astype(np.float32, copy=False)
         return checked
 
+    def nothing(self) -> Tensor:
+        """Return the log-probs (0, V) of no frame."""
+        return torch.zeros(0, self.model.tokenizer.size, device=self.features.samples.device)
+
     def resampled(self, waveform: Waveform, *, end: bool) -> Tensor:
         """Return what a checked waveform adds at the model's rate."""
         self.num_samples += len(waveform)
@@ -107,7 +114,14 @@ def accept_together(
     Raises: as `Stream.accept`, before anything has changed.
     """
     checked = [stream.check(waveform, sample_rate) for stream, waveform in zip(streams, waveforms, strict=True)]
-    return _advance(streams, checked, end=False)
+    sizes = [int(MAX_SECONDS * stream.sample_rate) + 1 for stream in streams]
+    found: list[list[Tensor]] = [[] for _ in streams]
+    while any(len(waveform) for waveform in checked):
+        parts = [waveform[:size] for waveform, size in zip(checked, sizes, strict=True)]
+        for kept, log_probs in zip(found, _advance(streams, parts, end=False), strict=True):
+            kept.append(log_probs)
+        checked = [waveform[size:] for waveform, size in zip(checked, sizes, strict=True)]
+    return [torch.cat([stream.nothing(), *kept]) for stream, kept in zip(streams, found, strict=True)]
 
 
 def finish_together(streams: Sequence[Stream]) -> list[Tensor]:

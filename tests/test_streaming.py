@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from asr import streaming
 from asr.audio.resample import resample
 from asr.errors import DataError, UsageError
 from asr.model import AcousticModel
@@ -147,6 +148,22 @@ def test_frames_come_as_soon_as_they_can_be_known() -> None:
     stream = Stream(model, RATE)
     assert len(stream.accept(waveform[: needed - 1])) == 0
     assert len(stream.accept(waveform[needed - 1 : needed])) == 4
+
+
+def test_a_long_piece_is_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, waveform = model_of(**CHUNKED), babble(3.0, RATE, 15)
+    monkeypatch.setattr(streaming, "MAX_SECONDS", 0.7)
+    taken: list[int] = []
+    advance = streaming.advance_features
+
+    def counted(frontend: Any, streams: Any, waveforms: Sequence[Tensor], ends: Any) -> list[Tensor]:
+        taken.append(len(waveforms[0]))
+        return advance(frontend, streams, waveforms, ends)
+
+    monkeypatch.setattr(streaming, "advance_features", counted)
+    assert_same(streamed(model, [waveform]), whole(model, waveform))
+    assert max(taken) <= 0.7 * RATE + 1
+    assert len(taken) == 6
 
 
 def test_a_long_stream_keeps_no_more_than_a_short_one() -> None:
