@@ -18,7 +18,6 @@ from asr.model import AcousticModel, ModelConfig
 from asr.nn.stream import EncoderStream, advance_encoder
 from asr.units import Seconds
 
-
 MAX_SECONDS = 30.0  # computed at once: an hour may be handed over in one piece
 
 
