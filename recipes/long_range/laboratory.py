@@ -88,10 +88,7 @@ def go_further(result: Result) -> Run:
 
 
 def finished(runs: Sequence[Run], options: argparse.Namespace) -> list[Result]:
-    """Return what the runs came to, those made now that are not yet.
-
-    Threads wait for one process each; the processes end with us, whoever interrupts.
-    """
+    """Return what the runs came to, those made now that are not yet, in processes that end with this one."""
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(options.jobs, context, signal.signal, (signal.SIGINT, signal.SIG_IGN))
     paths = [options.out / "runs" / f"{run.name}.json" for run in runs]
@@ -162,4 +159,5 @@ def draw(results: Sequence[Result], out: Path) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` ends the processes, too, as Ctrl-C does
     sys.exit(main())

@@ -3,6 +3,8 @@
 import json
 import math
 import os
+import shutil
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +20,7 @@ from recipes.long_range import laboratory
 from recipes.long_range.tasks import BLANK, NOW, TASKS, copy_baseline, draw_adding, draw_copy
 from recipes.long_range.training import Network, Run, gradient_norms, is_solved, run_alone
 
+ROOT = Path(__file__).resolve().parents[2]
 SHORT = Run("adding", "gru", 4, seed=1, steps=400, width=8, check_every=20)
 
 
@@ -219,3 +222,16 @@ def test_wrong_usage_is_said(
     assert start(tmp_path / "out", monkeypatch, *arguments) == 2
     assert capsys.readouterr().err == f"recipes/long_range: {message}\n"
     assert not (tmp_path / "out").exists()
+
+
+def test_run_sh_sets_up_and_hands_its_options_on(tmp_path: Path) -> None:
+    root = tmp_path / "a checkout"
+    (root / "recipes" / "long_range").mkdir(parents=True)
+    script = Path(shutil.copy(ROOT / "recipes" / "long_range" / "run.sh", root / "recipes" / "long_range"))
+    for name, text in (("tools/setup", "echo set up"), (".venv/bin/python", 'echo "$PYTHONPATH:" "$@"')):
+        (root / name).parent.mkdir(parents=True)
+        (root / name).write_text(f"#!/usr/bin/env bash\n{text}\n")
+        (root / name).chmod(0o755)
+    done = subprocess.run([script, "--jobs", "3"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    called = f"{root}{os.pathsep}" if not os.environ.get("PYTHONPATH") else f"{root}:{os.environ['PYTHONPATH']}:"
+    assert done.stdout.splitlines() == ["set up", f"{called} -m recipes.long_range.laboratory --jobs 3"]
