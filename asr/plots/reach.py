@@ -42,7 +42,7 @@ def draw_reach(attempts: Mapping[str, Mapping[str, Sequence[Attempt]]], path: Pa
     figure = Figure(figsize=(4.8 * len(attempts), 1.6 + 0.32 * rows), layout="constrained")
     ticks = sorted({each.length for cells in attempts.values() for tried in cells.values() for each in tried})
     for axes, (task, cells) in zip(figure.subplots(1, len(attempts), squeeze=False)[0], attempts.items(), strict=True):
-        names = sorted(reversed(cells.keys()), key=lambda name: reach(cells[name]))  # rows are counted from below
+        names = sorted(cells, key=lambda name: -reach(cells[name]))[::-1]  # rows are counted from below
         for row, name in enumerate(names):
             axes.plot([ticks[0] / 1.5, reach(cells[name]) or ticks[0] / 1.5], [row, row], color=_SOLVED, linewidth=2)
             for length, solved in cells[name]:
