@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from asr.cli.main import Parser, guarded
-from asr.errors import UsageError, did_you_mean
+from asr.errors import UsageError, did_you_mean, writing
 from asr.nn.cells import CELL_NAMES
 from asr.plots.gradients import draw_gradients
 from asr.plots.reach import Attempt, draw_reach
@@ -48,6 +48,8 @@ def explore(options: argparse.Namespace) -> int:
     """Make the runs that are not made yet; print the table, write the receipt, draw the pictures."""
     started = time.time()
     planned = plan(options)
+    with writing(options.out):  # to know before the first run and not after it
+        (options.out / "runs").mkdir(parents=True, exist_ok=True)
     results = finished(planned, options)
     further = [go_further(result) for result in results if result["solved"] and result["run"]["length"] in FURTHER]
     results += finished(further, options)

@@ -224,6 +224,15 @@ def test_wrong_usage_is_said(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_that_cannot_be_written_is_said_before_the_first_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(laboratory, "finished", None)
+    (tmp_path / "out").write_text("a file")
+    assert start(tmp_path / "out", monkeypatch) == 4
+    assert "out: cannot write: Not a directory; check the path" in capsys.readouterr().err
+
+
 def test_run_sh_sets_up_and_hands_its_options_on(tmp_path: Path) -> None:
     root = tmp_path / "a checkout"
     (root / "recipes" / "long_range").mkdir(parents=True)
