@@ -7,6 +7,7 @@ whose values stay in the cache.  See docs/decisions/004-lstm-steps-of-our-own.md
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
@@ -57,7 +58,7 @@ def multiplies_bfloat16() -> bool:
     """
     try:
         matrix = torch.zeros(16, 16, dtype=torch.bfloat16)
-        _products(matrix, 1)(matrix[:1])
+        _products(matrix, 1)(matrix[:1], matrix[1:2])
     except (AttributeError, RuntimeError):
         return False
     return True
@@ -128,20 +129,28 @@ def _ahead(
     memory_start: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return hidden (E + 1, N, P) and memory (E + 1, N, M), the start first, hidden before projection, and kept."""
-    steps, rows, _ = sums.shape
+    steps, rows, width = sums.shape
     dtype = sums.dtype
     hidden = sums.new_empty(steps + 1, rows, start.shape[1])
     memory = torch.empty(steps + 1, rows, memory_start.shape[1])
     kept = sums.new_empty(steps, rows, kernel.kept)
     hidden[0], memory[0] = start, memory_start
     inner = hidden[1:] if projection is None else sums.new_empty(steps, rows, projection.shape[1])
-    product = _no_product if recurrent is None else _products(recurrent.to(dtype), rows)
+    past = sums.new_empty(rows, width)
+    matrix = sums.new_empty(0, 0) if recurrent is None else recurrent.to(dtype)
+    itself = rows == 1 or recurrent is None  # the kernel takes the product of a row as fast as any library
+    arrays = list(map(_array, (sums, past, matrix if itself else matrix[:0], vectors, kept, memory, hidden, inner)))
+    if itself and projection is None:
+        kernel.forward(0, steps, *arrays)
+        return hidden, memory, inner, kept
+    multiply = None if itself else _products(matrix, rows)
     project = None if projection is None else _products(projection.to(dtype), rows)
-    v, g, k, m, h = map(_array, (vectors, sums, kept, memory, inner))
-    for step, past in enumerate(hidden[:-1].unbind()):
-        kernel.forward(g[step], _array(product(past)), v, k[step], m[step], m[step + 1], h[step])
+    for step, (before, after) in enumerate(pairwise(hidden.unbind())):
+        if multiply is not None:
+            multiply(before, past)
+        kernel.forward(step, step + 1, *arrays)
         if project is not None:
-            hidden[step + 1] = project(inner[step])
+            project(inner[step], after)
     return hidden, memory, inner, kept
 
 
@@ -161,27 +170,28 @@ def _back(
     """Return the gradients of sums, recurrent matrix, projection, vectors, hidden and memory at the start."""
     dtype, rows = gates.dtype, gates.shape[1]
     above = torch.zeros_like(hidden[1:]) if from_above is None else from_above.to(dtype).contiguous()
-    product = None if recurrent is None else _products(recurrent.to(dtype).t().contiguous(), rows)
-    unproject = None if projection is None else _products(projection.to(dtype).t().contiguous(), rows)
+    multiply = None if recurrent is None else _products(recurrent.to(dtype).t(), rows)
+    unproject = None if projection is None else _products(projection.to(dtype).t(), rows)
     d_gates, d_vectors, d_memory = torch.empty_like(gates), torch.zeros_like(vectors), torch.zeros_like(memory[0])
     d_past = torch.empty_like(gates) if kernel.splits else d_gates
-    future, nothing = torch.zeros_like(hidden[0]), _array(torch.zeros_like(inner[:1]))[0]
-    v, g, k, m, h = map(_array, (vectors, gates, kept, memory, inner))
-    d_g, d_p, d_v, d_m = map(_array, (d_gates, d_past, d_vectors, d_memory))
-    shown = torch.empty_like(above) if unproject is not None else above  # gradient of what the layer puts out
-    for step in reversed(range(len(gates))):
+    future = torch.zeros_like(hidden[0])
+    # the gradients of what the layer puts out, and of its hidden values before projection
+    shown, d_inner, from_future = above, above, future
+    if unproject is not None:
+        shown, d_inner, from_future = torch.empty_like(above), torch.empty_like(inner), torch.zeros_like(inner[0])
+    tensors = (gates, vectors, kept, memory, inner, d_inner, from_future, d_memory, d_gates, d_past, d_vectors)
+    arrays = list(map(_array, tensors))
+    stride = 1 if multiply is not None or from_memory is not None else max(1, len(gates))
+    back = d_past.unbind()
+    for step in range(len(gates) - stride, -1, -stride):
         if from_memory is not None:
             d_memory += from_memory[step]
-        if unproject is None:
-            first, second = _array(above[step]), _array(future)
-        else:
+        if unproject is not None:
             torch.add(above[step], future, out=shown[step])
-            first, second = _array(unproject(shown[step])), nothing
-        kernel.backward(
-            g[step], v, k[step], m[step], m[step + 1], h[step], first, second, d_m, d_g[step], d_p[step], d_v
-        )
-        if product is not None:
-            future = product(d_past[step])
+            unproject(shown[step], d_inner[step])
+        kernel.backward(step, step + stride, *arrays)
+        if multiply is not None:
+            multiply(back[step], future)
     d_recurrent = None if recurrent is None else _outer(d_past, hidden[:-1])
     d_projection = None if projection is None else _outer(shown, inner)
     return d_gates, d_recurrent, d_projection, d_vectors, future, d_memory
@@ -192,21 +202,18 @@ def _outer(left: Tensor, right: Tensor) -> Tensor:
     return torch.mm(left.flatten(0, 1).t(), right.flatten(0, 1)).float()
 
 
-def _no_product(past: Tensor) -> Tensor:
-    return past[:, :0]
+def _products(matrix: Tensor, rows: int) -> Callable[[Tensor, Tensor], Any]:
+    """Return the function that fills its second argument with the product of the first and a transposed matrix (M, K).
 
-
-def _products(matrix: Tensor, rows: int) -> Callable[[Tensor], Tensor]:
-    """Return the function from (rows, K) to its product with the transpose of a matrix (N, K), to be called often.
-
-    oneDNN reorders a bfloat16 matrix on every call of a plain product, which takes as long as the product itself.
+    The first is (rows, K); the function is to be called often.  oneDNN reorders a bfloat16 matrix on every call of a
+    plain product, which takes as long as the product itself.
     """
     if matrix.dtype == torch.bfloat16:
-        packed = torch.ops.mkldnn._reorder_linear_weight(matrix, rows)
+        packed = torch.ops.mkldnn._reorder_linear_weight(matrix.contiguous(), rows)
         product = torch.ops.mkldnn._linear_pointwise
-        return lambda vectors: product(vectors, packed, None, "none", [], "")
+        return lambda vectors, into: into.copy_(product(vectors, packed, None, "none", [], ""))
     transposed = matrix.t().contiguous()
-    return lambda vectors: torch.mm(vectors, transposed)
+    return lambda vectors, into: torch.mm(vectors, transposed, out=into)
 
 
 def _array(tensor: Tensor) -> np.ndarray:

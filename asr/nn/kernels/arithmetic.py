@@ -107,3 +107,15 @@ def _rounded_compiled(array: Any, x: Any) -> Any:
         return np.uint16((bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16))
 
     return whole if array.dtype.bitwidth == 32 else to_bfloat16
+
+
+@njit(fastmath={"contract", "nsz", "reassoc"}, error_model="numpy")
+def multiply(rows: Any, matrix: Any, products: Any) -> None:
+    """Fill products (N, M) with those of rows (N, K) and a matrix (M, K), read as it lies; for a row or two."""
+    for row in range(rows.shape[0]):
+        vector, out = rows[row], products[row]
+        for m in range(matrix.shape[0]):
+            weights, total = matrix[m], f32(0)
+            for k in range(matrix.shape[1]):
+                total += load(vector, k) * load(weights, k)
+            out[m] = rounded(out, total)

@@ -1,4 +1,4 @@
-"""One step of the light GRU; gates: update, candidate.  The memory is the hidden values in float32.
+"""Steps of the light GRU; gates: update, candidate.  The memory is the hidden values in float32.
 
 Arguments: see `asr.nn.kernels`.
 """
@@ -8,37 +8,53 @@ from typing import Any
 import numpy as np
 
 from asr.native import compiled
-from asr.nn.kernels.arithmetic import f32, load, relu, rounded, sigmoid
+from asr.nn.kernels.arithmetic import f32, load, multiply, relu, rounded, sigmoid
 
 
 @compiled
-def step_forward(gates: Any, past: Any, bias: Any, kept: Any, before: Any, memory: Any, hidden: Any) -> None:
+def step_forward(
+    start: int,
+    stop: int,
+    gates: Any,
+    past: Any,
+    recurrent: Any,
+    bias: Any,
+    kept: Any,
+    memory: Any,
+    hidden: Any,
+    inner: Any,
+) -> None:
     """Open the gates; fill memory and hidden."""
-    size = memory.shape[1]
+    size = memory.shape[2]
     opened = np.empty(2 * size, np.float32)
     z, a = opened[:size], opened[size:]
-    for row in range(memory.shape[0]):
-        gate, recurrent, old, now, out = gates[row], past[row], before[row], memory[row], hidden[row]
-        for k in range(size):
-            opened[k] = sigmoid(load(gate, k) + load(recurrent, k) + bias[k])
-        for k in range(size, 2 * size):
-            opened[k] = relu(load(gate, k) + load(recurrent, k) + bias[k])
-        for k in range(size):
-            now[k] = a[k] + z[k] * (old[k] - a[k])
-        for k in range(size):
-            out[k] = rounded(out, now[k])
-        for k in range(2 * size):
-            gate[k] = rounded(gate, opened[k])
+    for step in range(start, stop):
+        if len(recurrent):
+            multiply(hidden[step], recurrent, past)
+        for row in range(memory.shape[1]):
+            gate, product = gates[step, row], past[row]
+            old, now, out = memory[step, row], memory[step + 1, row], inner[step, row]
+            for k in range(size):
+                opened[k] = sigmoid(load(gate, k) + load(product, k) + bias[k])
+            for k in range(size, 2 * size):
+                opened[k] = relu(load(gate, k) + load(product, k) + bias[k])
+            for k in range(size):
+                now[k] = a[k] + z[k] * (old[k] - a[k])
+            for k in range(size):
+                out[k] = rounded(out, now[k])
+            for k in range(2 * size):
+                gate[k] = rounded(gate, opened[k])
 
 
 @compiled
 def step_backward(
+    start: int,
+    stop: int,
     gates: Any,
     bias: Any,
     kept: Any,
-    before: Any,
     memory: Any,
-    hidden: Any,
+    inner: Any,
     above: Any,
     future: Any,
     d_memory: Any,
@@ -47,22 +63,23 @@ def step_backward(
     d_bias: Any,
 ) -> None:
     """Fill d_gates; take d_memory a step back."""
-    size = memory.shape[1]
+    size = memory.shape[2]
     opened = np.empty(2 * size, np.float32)
     z, a = opened[:size], opened[size:]
-    for row in range(memory.shape[0]):
-        gate, first, second, old = gates[row], above[row], future[row], before[row]
-        d_now, delta = d_memory[row], d_gates[row]
-        for k in range(2 * size):
-            opened[k] = load(gate, k)
-        for k in range(size):
-            d_now[k] += load(first, k) + load(second, k)
-        d_z, d_a = delta[:size], delta[size:]
-        for k in range(size):
-            d_z[k] = rounded(d_z, d_now[k] * (old[k] - a[k]) * z[k] * (f32(1) - z[k]))
-        for k in range(size):
-            d_a[k] = rounded(d_a, d_now[k] * (f32(1) - z[k]) * (f32(1) if a[k] > f32(0) else f32(0)))
-        for k in range(size):
-            d_now[k] *= z[k]
-        for k in range(2 * size):
-            d_bias[k] += load(delta, k)
+    for step in range(stop - 1, start - 1, -1):
+        for row in range(memory.shape[1]):
+            gate, first, second, old = gates[step, row], above[step, row], future[row], memory[step, row]
+            d_now, delta = d_memory[row], d_gates[step, row]
+            for k in range(2 * size):
+                opened[k] = load(gate, k)
+            for k in range(size):
+                d_now[k] += load(first, k) + load(second, k)
+            d_z, d_a = delta[:size], delta[size:]
+            for k in range(size):
+                d_z[k] = rounded(d_z, d_now[k] * (old[k] - a[k]) * z[k] * (f32(1) - z[k]))
+            for k in range(size):
+                d_a[k] = rounded(d_a, d_now[k] * (f32(1) - z[k]) * (f32(1) if a[k] > f32(0) else f32(0)))
+            for k in range(size):
+                d_now[k] *= z[k]
+            for k in range(2 * size):
+                d_bias[k] += load(delta, k)
