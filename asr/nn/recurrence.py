@@ -77,9 +77,9 @@ def _at_borders(history: Tensor, every: int) -> Tensor:
 
 def last_state(history: History, start: State, lengths: Tensor | None) -> State:
     """Return the state of each row after its last valid step."""
-    states = [torch.cat([first.unsqueeze(0), later]) for first, later in zip(start, history, strict=True)]
     if lengths is None:
-        return states[0][-1], states[1][-1]
+        return (history[0][-1], history[1][-1]) if len(history[0]) else start
+    states = [torch.cat([first.unsqueeze(0), later]) for first, later in zip(start, history, strict=True)]
     rows = torch.arange(len(lengths), device=lengths.device)
     return states[0][lengths, rows], states[1][lengths, rows]
 

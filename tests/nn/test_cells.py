@@ -165,7 +165,8 @@ def test_the_final_state_is_that_of_each_rows_own_length(name: CellName) -> None
             if length:
                 ((_, start),) = run_cells([cell], [inputs[:length, row : row + 1]], [start])  # type: ignore[list-item]
             for tensor, expected in zip(found, start, strict=True):
-                torch.testing.assert_close(tensor[row : row + 1], expected, atol=1e-6, rtol=0)
+                # a row alone adds its products in another order
+                torch.testing.assert_close(tensor[row : row + 1], expected, atol=5e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", CELL_NAMES)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from asr import native
 from asr.nn import recurrence
+from asr.nn.cells import CELL_NAMES, CellName, make_cell
 from asr.nn.cells.lstm import Lstm
 from asr.nn.chunks import WHOLE, ChunkPlan
 from asr.nn.recurrent import BidirectionalLayer
@@ -88,6 +89,38 @@ def test_the_smallest_inputs(steps: int, batch: int) -> None:
     found.sum().backward()  # the other output is not used
     assert inputs[0].grad.isfinite().all()
     assert not inputs[1].grad.any()
+
+
+@pytest.mark.parametrize("bfloat16", [False, True])
+@pytest.mark.parametrize("name", CELL_NAMES)
+def test_a_row_alone_says_what_it_says_in_a_batch(name: CellName, bfloat16: bool) -> None:
+    """Its recurrent product is taken inside the kernel, all steps in one call; that of a batch outside of it."""
+    torch.manual_seed(3)
+    cell, inputs = make_cell(name, WIDTH, SIZE), torch.randn(STEPS, BATCH, WIDTH)  # SIZE is no multiple of four
+    weight = torch.randn(STEPS, 1, cell.output_size)
+
+    def run(values: Tensor) -> tuple[Tensor, ...]:
+        values = values.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            ((hidden, memory),) = run_steps([cell], [values], [cell.initial_state(values.shape[1])])
+        (hidden[:, :1] * weight).sum().backward()
+        assert values.grad is not None
+        return hidden[:, :1].float(), memory[:, :1], values.grad[:, :1]
+
+    pairs = zip(run(inputs[:, :1]), run(inputs), strict=True)
+    assert max(float((a - b).norm() / b.norm()) for a, b in pairs if a.numel()) < (0.02 if bfloat16 else 2e-6)
+
+
+def test_a_relu_that_stays_shut_leaves_no_numbers_that_a_cpu_is_slow_at() -> None:
+    """LiGRU's memory decays to 0 where its candidate is 0: numbers below 1e-38 took four times as long."""
+    cell = make_cell("ligru", WIDTH, SIZE)
+    with torch.no_grad():
+        cell.get_parameter("bias")[SIZE:] = -100
+    start = torch.ones(1, SIZE), torch.ones(1, SIZE)
+    ((_, memory),) = run_steps([cell], [torch.randn(600, 1, WIDTH)], [start])
+    assert (memory[0] > 0.5).any()
+    assert not memory[-1].any()
+    assert memory[memory > 0].min() > 1e-21
 
 
 def test_frozen_weights_get_no_gradient() -> None:

@@ -111,11 +111,26 @@ def _rounded_compiled(array: Any, x: Any) -> Any:
 
 @njit(fastmath={"contract", "nsz", "reassoc"}, error_model="numpy")
 def multiply(rows: Any, matrix: Any, products: Any) -> None:
-    """Fill products (N, M) with those of rows (N, K) and a matrix (M, K), read as it lies; for a row or two."""
+    """Fill products (N, M) with those of rows (N, K) and a matrix (M, K), which is read as it lies; N is small.
+
+    Four sums at once read a row's values a quarter as often, and add the ends of their vectors together.
+    """
     for row in range(rows.shape[0]):
         vector, out = rows[row], products[row]
-        for m in range(matrix.shape[0]):
-            weights, total = matrix[m], f32(0)
+        whole = matrix.shape[0] - matrix.shape[0] % 4
+        for m in range(0, whole, 4):
+            p, q, r, s = matrix[m], matrix[m + 1], matrix[m + 2], matrix[m + 3]
+            a, b, c, d = f32(0), f32(0), f32(0), f32(0)
             for k in range(matrix.shape[1]):
-                total += load(vector, k) * load(weights, k)
-            out[m] = rounded(out, total)
+                value = load(vector, k)
+                a += value * load(p, k)
+                b += value * load(q, k)
+                c += value * load(r, k)
+                d += value * load(s, k)
+            out[m], out[m + 1] = rounded(out, a), rounded(out, b)
+            out[m + 2], out[m + 3] = rounded(out, c), rounded(out, d)
+        for m in range(whole, matrix.shape[0]):
+            p, a = matrix[m], f32(0)
+            for k in range(matrix.shape[1]):
+                a += load(vector, k) * load(p, k)
+            out[m] = rounded(out, a)

@@ -25,7 +25,7 @@ def step_forward(
     hidden: Any,
     inner: Any,
 ) -> None:
-    """Open the gates; fill kept, memory and hidden."""
+    """Open the gates; fill kept, memory and inner."""
     size = memory.shape[2]
     bias, shift = vectors[: 3 * size], vectors[3 * size :]
     opened = np.empty(3 * size, np.float32)
@@ -70,7 +70,7 @@ def step_backward(
     d_past: Any,
     d_vectors: Any,
 ) -> None:
-    """Fill d_gates and d_past; take d_memory a step back."""
+    """Fill d_gates and d_past; take d_memory back."""
     size = memory.shape[2]
     d_bias, d_shift = d_vectors[: 3 * size], d_vectors[3 * size :]
     opened, deltas = np.empty(3 * size, np.float32), np.empty(3 * size, np.float32)

@@ -59,7 +59,7 @@ def step_forward(
     hidden: Any,
     inner: Any,
 ) -> None:
-    """Open the gates; fill kept, memory and hidden."""
+    """Open the gates; fill kept, memory and inner."""
     size = memory.shape[2]
     bias, gain = vectors[: 4 * size], vectors[4 * size : 8 * size]
     cell_gain, cell_bias = vectors[8 * size : 9 * size], vectors[9 * size :]
@@ -111,7 +111,7 @@ def step_backward(
     d_past: Any,
     d_vectors: Any,
 ) -> None:
-    """Fill d_gates and d_past; take d_memory a step back."""
+    """Fill d_gates and d_past; take d_memory back."""
     size = memory.shape[2]
     gain, cell_gain, cell_bias = vectors[4 * size : 8 * size], vectors[8 * size : 9 * size], vectors[9 * size :]
     d_bias, d_gain = d_vectors[: 4 * size], d_vectors[4 * size : 8 * size]

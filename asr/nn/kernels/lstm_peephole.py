@@ -24,7 +24,7 @@ def step_forward(
     hidden: Any,
     inner: Any,
 ) -> None:
-    """Open the gates; fill memory and hidden."""
+    """Open the gates; fill memory and inner."""
     size = memory.shape[2]
     bias, peep = vectors[: 4 * size], vectors[4 * size :]
     opened = np.empty(4 * size, np.float32)
@@ -69,7 +69,7 @@ def step_backward(
     d_past: Any,
     d_vectors: Any,
 ) -> None:
-    """Fill d_gates; take d_memory a step back."""
+    """Fill d_gates; take d_memory back."""
     size = memory.shape[2]
     peep, d_bias, d_peep = vectors[4 * size :], d_vectors[: 4 * size], d_vectors[4 * size :]
     opened, deltas = np.empty(4 * size, np.float32), np.empty(4 * size, np.float32)

@@ -24,7 +24,7 @@ def step_forward(
     hidden: Any,
     inner: Any,
 ) -> None:
-    """Open the gates; fill memory and hidden."""
+    """Open the gates; fill memory and inner."""
     size = memory.shape[2]
     opened = np.empty(2 * size, np.float32)
     z, a = opened[:size], opened[size:]
@@ -59,7 +59,7 @@ def step_backward(
     d_past: Any,
     d_bias: Any,
 ) -> None:
-    """Fill d_gates; take d_memory a step back."""
+    """Fill d_gates; take d_memory back."""
     size = memory.shape[2]
     opened = np.empty(2 * size, np.float32)
     z, a = opened[:size], opened[size:]

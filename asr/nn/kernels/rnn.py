@@ -19,7 +19,7 @@ def tanh_forward(
     hidden: Any,
     inner: Any,
 ) -> None:
-    """Fill hidden."""
+    """Fill inner."""
     for step in range(start, stop):
         if len(recurrent):
             multiply(hidden[step], recurrent, past)
@@ -42,7 +42,7 @@ def relu_forward(
     hidden: Any,
     inner: Any,
 ) -> None:
-    """Fill hidden."""
+    """Fill inner."""
     for step in range(start, stop):
         if len(recurrent):
             multiply(hidden[step], recurrent, past)

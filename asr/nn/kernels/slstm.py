@@ -25,7 +25,7 @@ def step_forward(
     hidden: Any,
     inner: Any,
 ) -> None:
-    """Open the gates; fill kept, memory and hidden."""
+    """Open the gates; fill kept, memory and inner."""
     size = inner.shape[2]
     opened = np.empty(4 * size, np.float32)
     forget, log_forget = np.empty(size, np.float32), np.empty(size, np.float32)
@@ -82,7 +82,7 @@ def step_backward(
     d_past: Any,
     d_bias: Any,
 ) -> None:
-    """Fill d_gates; take d_memory a step back."""
+    """Fill d_gates; take d_memory back."""
     size = inner.shape[2]
     opened = np.empty(4 * size, np.float32)
     i, f, g, o = opened[:size], opened[size : 2 * size], opened[2 * size : 3 * size], opened[3 * size :]
