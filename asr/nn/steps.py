@@ -1,7 +1,8 @@
 """Cells on CPU: one matrix product and one compiled function a step, forwards and backwards.
 
 Products over all steps are taken at once; the loop over time keeps to the recurrent product and to the gates,
-whose values stay in the cache.  See docs/decisions/004-lstm-steps-of-our-own.md.
+whose values stay in the cache.  Forwards, the compiled function takes a row alone (and a cell without a recurrent
+product) over all steps in one call.  See docs/decisions/004-lstm-steps-of-our-own.md.
 """
 
 from collections.abc import Callable, Sequence
@@ -138,7 +139,7 @@ def _ahead(
     inner = hidden[1:] if projection is None else sums.new_empty(steps, rows, projection.shape[1])
     past = sums.new_empty(rows, width)
     matrix = sums.new_empty(0, 0) if recurrent is None else recurrent.to(dtype)
-    itself = rows == 1 or recurrent is None  # the kernel takes the product of a row as fast as any library
+    itself = rows == 1 or recurrent is None  # the kernel takes the product of one row faster than a library
     arrays = list(map(_array, (sums, past, matrix if itself else matrix[:0], vectors, kept, memory, hidden, inner)))
     if itself and projection is None:
         kernel.forward(0, steps, *arrays)

@@ -105,7 +105,7 @@ def test_a_row_alone_says_what_it_says_in_a_batch(name: CellName, bfloat16: bool
             ((hidden, memory),) = run_steps([cell], [values], [cell.initial_state(values.shape[1])])
         (hidden[:, :1] * weight).sum().backward()
         assert values.grad is not None
-        return hidden[:, :1].float(), memory[:, :1], values.grad[:, :1]
+        return hidden[:, :1].detach().float(), memory[:, :1].detach(), values.grad[:, :1]
 
     pairs = zip(run(inputs[:, :1]), run(inputs), strict=True)
     assert max(float((a - b).norm() / b.norm()) for a, b in pairs if a.numel()) < (0.02 if bfloat16 else 2e-6)
