@@ -45,7 +45,7 @@ def run_cells(
 
 def run_histories(cells: Sequence[Cell], inputs: Sequence[Tensor], starts: Sequence[State]) -> list[History]:
     """Return the state of cells after each step, each of its inputs (E, N, D) and from its own state."""
-    if _can_step(cells, inputs[0]):
+    if can_step(cells, inputs[0]):
         from asr.nn.steps import run_steps  # not above: torch's own way loads no compiler
 
         return run_steps(cells, inputs, starts)
@@ -58,7 +58,7 @@ def run_to_borders(cell: Cell, inputs: Tensor, state: State | None, every: int) 
     The states are hidden (K * N, P) and memory (K * N, M) of K = E / every rounded up, row k * N + n.
     """
     start = _start(cell, inputs, state)
-    if len(inputs) > every and _can_step([cell], inputs):
+    if len(inputs) > every and can_step([cell], inputs):
         ((hidden, memory),) = run_histories([cell], [inputs], [start])
         return hidden, (_at_borders(hidden, every), _at_borders(memory, every))
     outputs, states = [], []
@@ -103,7 +103,7 @@ def _start(cell: Cell, inputs: Tensor, state: State | None) -> State:
     return cell.initial_state(inputs.shape[1]) if state is None else state
 
 
-def _can_step(cells: Sequence[Cell], inputs: Tensor) -> bool:
+def can_step(cells: Sequence[Cell], inputs: Tensor) -> bool:
     """Return whether the compiled steps can run cells: on CPU, where their kernels add float32 numbers."""
     if inputs.device.type != "cpu":
         return False
@@ -112,7 +112,7 @@ def _can_step(cells: Sequence[Cell], inputs: Tensor) -> bool:
 
 def _is_torchs(cells: Sequence[Lstm], inputs: Sequence[Tensor]) -> bool:
     """Return whether torch's own LSTM is the faster way, or the only one but the plain."""
-    if not _can_step(cells, inputs[0]):
+    if not can_step(cells, inputs[0]):
         return len(inputs[0]) > 0  # torch refuses sequences of no steps
     if torch.is_grad_enabled():
         return cells[0].hidden_size < SMALL and len(inputs[0]) > 0

@@ -6,7 +6,7 @@ from torch import nn
 from asr.nn.cells import CellName, make_cell
 from asr.nn.cells.cell import State
 from asr.nn.chunks import ChunkPlan, Frames
-from asr.nn.recurrence import run_cells, run_to_borders
+from asr.nn.recurrence import can_step, run_cells, run_histories, run_to_borders
 from asr.nn.reversal import reverse
 
 
@@ -44,6 +44,12 @@ class BidirectionalLayer(nn.Module):
         elif plan.right == 0:
             (own, end), (back, _) = run_cells([self.forwards, self.backwards], [frames.own, turned], [state, None])
             ahead = Frames(own, own.new_empty(0, back.shape[1], own.shape[2]))
+        elif plan.count == 1 and can_step([self.forwards, self.backwards], rows):
+            # one chunk, as a stream has it: its right context follows it in one sequence
+            starts = [state or self.forwards.initial_state(rows.shape[1]), self.backwards.initial_state(rows.shape[1])]
+            history, (back, _) = run_histories([self.forwards, self.backwards], [rows, turned], starts)
+            ahead = plan.from_rows(history[0])
+            end = (history[0][plan.size - 1], history[1][plan.size - 1])
         else:
             own, borders = run_to_borders(self.forwards, frames.own, state, plan.size)
             ((right, _), (back, _)) = run_cells(

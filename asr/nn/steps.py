@@ -19,6 +19,7 @@ from torch.autograd.function import once_differentiable
 from asr.nn.cells.cell import Cell, State, StepKernel
 
 _Result = TypeVar("_Result")
+_FEW = 32  # rows of all steps together
 _OPERANDS = 6  # sums, recurrent matrix, projection, vectors, hidden values and memory at the start
 
 History = tuple[Tensor, Tensor]  # hidden values (E, N, P) and memory (E, N, M) after each step
@@ -139,7 +140,8 @@ def _ahead(
     inner = hidden[1:] if projection is None else sums.new_empty(steps, rows, projection.shape[1])
     past = sums.new_empty(rows, width)
     matrix = sums.new_empty(0, 0) if recurrent is None else recurrent.to(dtype)
-    itself = rows == 1 or recurrent is None  # the kernel takes the product of one row faster than a library
+    # The kernel takes the products of a row as fast as a library, and those of a few without turning the matrix.
+    itself = recurrent is None or rows == 1 or rows * steps <= _FEW
     arrays = list(map(_array, (sums, past, matrix if itself else matrix[:0], vectors, kept, memory, hidden, inner)))
     if itself and projection is None:
         kernel.forward(0, steps, *arrays)

@@ -150,8 +150,8 @@ def test_a_sequence_in_two_parts_is_the_sequence(name: CellName) -> None:
         ((whole, end),) = run_cells([cell], [inputs])
         ((first, state),) = run_cells([cell], [inputs[:4]])
         ((second, end_of_parts),) = run_cells([cell], [inputs[4:]], [state])
-    torch.testing.assert_close(torch.cat([first, second]), whole, atol=1e-6, rtol=0)
-    torch.testing.assert_close(end_of_parts, end, atol=1e-6, rtol=0)
+    torch.testing.assert_close(torch.cat([first, second]), whole, atol=5e-6, rtol=1e-6)
+    torch.testing.assert_close(end_of_parts, end, atol=5e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", CELL_NAMES)

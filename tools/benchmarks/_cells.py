@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from asr.nn.cells import CellName, make_cell
 from asr.nn.cells.cell import Cell
+from asr.nn.chunks import WHOLE, ChunkPlan
 from asr.nn.recurrence import run_cells
 from asr.nn.recurrent import BidirectionalLayer
-from asr.nn.reversal import reversal_index
 
 LAYERS = 4
 CHUNK = 8  # frames that a stream reads at once
@@ -162,9 +162,9 @@ def _run(layers: nn.ModuleList, shape: Shape) -> Run:
         return inputs
 
     def both_ways(inputs: Tensor) -> Tensor:
-        index = reversal_index(torch.full((inputs.shape[1],), len(inputs)), len(inputs))
+        plan = ChunkPlan(WHOLE, torch.full((inputs.shape[1],), len(inputs)), len(inputs))
         for layer in layers:
-            inputs = layer(inputs, index)
+            inputs = layer(plan.frames(inputs), plan)[0].own
         return inputs
 
     def stream(inputs: Tensor) -> Tensor:
