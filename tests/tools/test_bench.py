@@ -19,6 +19,8 @@ from asr.data.loader import TrainingData
 from asr.data.manifest import read_manifest
 from asr.errors import DataError, UsageError
 from asr.model import AcousticModel, ModelConfig
+from asr.nn import recurrence, recurrent
+from asr.nn.cells.cell import Cell
 from asr.nn.encoder import Encoder
 from asr.training.checkpoint import Position
 from asr.training.objective import batch_loss, training_features
@@ -63,27 +65,39 @@ def test_step_flop_by_hand() -> None:
         {"factor": 1, "layers": 2, "intermediate": 1},
         {"subsampling": "vgg"},
         {"subsampling": "vgg", "factor": 3, "layers": 2},
+        {"cell": "gru", "bidirectional": False},
+        {"cell": "lstm_projected", "layers": 2, "projection": 3},
+        {"cell": "mingru"},
     ],
 )
-def test_forward_products_are_those_of_the_network(encoder: dict[str, Any]) -> None:
+def test_forward_products_are_those_of_the_network(encoder: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     model = config(**encoder)
     counted = sum(count for _, count in arithmetic.forward_products(model, 7, rows=3, frames=29))
-    assert counted == observed_products(Encoder(model.encoder, 16, 7), torch.zeros(3, 29, 16))
+    assert counted == observed_products(Encoder(model.encoder, 16, 7), torch.zeros(3, 29, 16), monkeypatch)
 
 
-def observed_products(network: nn.Module, features: torch.Tensor) -> int:
+def observed_products(network: nn.Module, features: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> int:
     """Return the multiply-adds of all that the network does: each weight is used once at each output position."""
     total = 0
 
-    def count(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: Any) -> None:
+    def count(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         nonlocal total
         weights = sum(weight.numel() for name, weight in module.named_parameters() if "weight" in name)
-        output = output[0] if isinstance(module, nn.LSTM) else output
-        widths = {nn.LSTM: -1, nn.Linear: -1, nn.Conv1d: 1, nn.Conv2d: 1}
+        widths = {nn.Linear: -1, nn.Conv1d: 1, nn.Conv2d: 1}
         total += weights * (output.numel() // output.shape[widths[type(module)]])
 
+    def run_cells(cells: Sequence[Cell], inputs: Sequence[torch.Tensor], *states: Any) -> Any:
+        nonlocal total
+        for cell, values in zip(cells, inputs, strict=True):
+            matrices = sum(
+                w.numel() for name, w in cell.named_parameters() if name.startswith(("weight", "projection"))
+            )
+            total += matrices * values.shape[0] * values.shape[1]
+        return recurrence.run_cells(cells, inputs, *states)
+
+    monkeypatch.setattr(recurrent, "run_cells", run_cells)
     for module in network.modules():
-        if isinstance(module, (nn.LSTM, nn.Linear, nn.Conv1d, nn.Conv2d)):
+        if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d)):
             module.register_forward_hook(count)
     network.train()(features, torch.full((len(features),), features.shape[1]))
     return total

@@ -1,7 +1,8 @@
 """How many products of numbers a training step takes, and how fast a plain matrix product is.
 
-Counted are the products that a training step cannot do without: convolutions, LSTM layers and output layers,
-forwards and backwards, over all frames of the padded batch.  One multiplication with its addition is 2 FLOP.
+Counted are the products that a training step cannot do without: convolutions, recurrent layers and output layers,
+forwards and backwards, over all frames of the padded batch, the utterance whole.  One multiplication with its
+addition is 2 FLOP.
 Additions of biases, gates, norms, losses, features and the optimiser are not counted: they are little, and
 counting them would flatter us.
 """
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import torch
 
     from asr.model import ModelConfig
+    from asr.nn.encoder import EncoderConfig
 
 PRODUCT_SIZE = 4096  # of the square matrices that a step is compared with
 
@@ -23,17 +25,30 @@ def forward_products(config: "ModelConfig", num_tokens: int, rows: int, frames: 
 
     Args: rows, frames: B and T of the padded batch of features (B, T, F).
     """
-    front, width = config.encoder, 2 * config.encoder.hidden
+    front = config.encoder
     front_products = list(_convolutions(config, rows, frames))
     yield from front_products
     positions = rows * _subsampled(frames, front.strided)
-    inputs = front.subsampling_width
+    inputs, directions = front.subsampling_width, 2 if front.bidirectional else 1
     for layer in range(1, front.layers + 1):
-        # 4 gates, each from the input and from the cells themselves, in 2 directions
-        yield f"lstm {layer}", positions * 2 * 4 * front.hidden * (inputs + front.hidden)
-        inputs = width
+        matrices, outputs = _cell(front, inputs)
+        yield f"{front.cell} {layer}", positions * directions * matrices
+        inputs = directions * outputs
     heads = 2 if front.intermediate else 1
-    yield "output", positions * heads * width * num_tokens
+    yield "output", positions * heads * inputs * num_tokens
+
+
+def _cell(config: "EncoderConfig", inputs: int) -> tuple[int, int]:
+    """Return the numbers in the matrices of a layer of one direction, each used once a frame, and its outputs."""
+    import torch
+
+    from asr.nn.cells import make_cell
+
+    with torch.device("meta"):
+        cell = make_cell(config.cell, inputs, config.hidden, projection=config.projection)
+    operands = cell.operands()
+    matrices = (cell.input_matrix(), operands.recurrent, operands.projection)
+    return sum(matrix.numel() for matrix in matrices if matrix is not None), cell.output_size
 
 
 def step_flop(config: "ModelConfig", num_tokens: int, rows: int, frames: int) -> int:
