@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
+from asr.audio.resample import Waveform
 from asr.decoding.endpoint import EndpointConfig, utterance_end
 from asr.decoding.greedy import GreedyReader
 from asr.nn.ctc import BLANK_ID
@@ -56,9 +57,13 @@ class LiveRecognizer:
 
         Raises: as `Stream.accept`.
         """
-        log_probs = self.stream.accept(waveform, sample_rate)
-        self._loudness.hear(np.asarray(waveform, np.float32))
-        return self._hear(log_probs)
+        checked, size = self.stream.check(waveform, sample_rate), self.stream.sample_rate
+        events: list[Event] = []
+        for first in range(0, len(checked), size):  # a second at a time: an hour may be handed over in one piece
+            piece = checked[first : first + size]
+            self._loudness.hear(piece)
+            events = [event for event in events if event.kind == "final"] + self._hear(self.stream.accept(piece))
+        return events
 
     def finish(self) -> list[Event]:
         """Return the utterances that were not over, if anything was said in them.  Raises: as `Stream.finish`."""
@@ -69,7 +74,7 @@ class LiveRecognizer:
     def _hear(self, log_probs: "Tensor", *, partial: bool = True) -> list[Event]:
         if not len(log_probs):
             return []
-        self._log_probs.append(log_probs)
+        self._log_probs.append(log_probs.cpu())
         events = []
         while (end := self._end()) is not None:
             events.append(self._event("final", self.recognizer, self._joined()[:end]))
@@ -129,7 +134,7 @@ class _Loudness:
         self._first = 0  # frame of the first power
         self._begin = 0  # sample of the first one in the rest
 
-    def hear(self, waveform: "np.ndarray") -> None:
+    def hear(self, waveform: Waveform) -> None:
         """Add samples (S,)."""
         self._rest = np.concatenate([self._rest, waveform])
         while True:
@@ -140,7 +145,7 @@ class _Loudness:
             self._power.append(float(np.square(self._rest[begin:end], dtype=np.float64).mean()))
             self._rest, self._begin = self._rest[end:], self._begin + end
 
-    def of(self, first: int, count: int) -> "np.ndarray":
+    def of(self, first: int, count: int) -> NDArray[np.float64]:
         """Return the power of frames, (count,); where there is no audio, that of silence."""
         numbers = range(first - self._first, first - self._first + count)
         known = range(len(self._power))
@@ -153,6 +158,7 @@ class _Loudness:
         self._first += count
 
 
-def _tokens(log_probs: "Tensor") -> "np.ndarray":
+def _tokens(log_probs: "Tensor") -> NDArray[np.bool_]:
     """Return (E,) bool, True where something else than the blank is most likely."""
-    return (log_probs.argmax(-1) != BLANK_ID).numpy()
+    tokens: NDArray[np.bool_] = (log_probs.argmax(-1) != BLANK_ID).numpy()
+    return tokens

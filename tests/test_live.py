@@ -42,6 +42,9 @@ class Spelled:
     def seconds(self) -> float:
         return self.samples / self.sample_rate
 
+    def check(self, waveform: np.ndarray, sample_rate: int | None = None) -> np.ndarray:
+        return waveform
+
     def accept(self, waveform: np.ndarray, sample_rate: int | None = None) -> Tensor:
         self.samples += len(waveform)
         return self._until(int(self.samples / self.sample_rate / 0.04))
@@ -90,6 +93,17 @@ def test_a_pause_shorter_than_the_silence_ends_nothing(model: AcousticModel, mon
     text = "a.b" + "." * 9 + "▁.c.d"
     finals = [e for e in events_of(model, monkeypatch, text, EndpointConfig(silence_ms=400)) if e.kind == "final"]
     assert [event.transcript.text for event in finals] == ["ab cd"]
+
+
+def test_one_long_piece_gives_the_finals_of_many_short_ones(
+    model: AcousticModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Spelled, "text", ("." * 30 + "a.b" + "." * 50) * 5)
+    monkeypatch.setattr(live_module, "Stream", Spelled)
+    live = LiveRecognizer(Recognizer(model), RATE, EndpointConfig(silence_ms=400))
+    events = live.accept(np.zeros(640 * len(Spelled.text), np.float32)) + live.finish()
+    assert [event.transcript.text for event in events if event.kind == "final"] == ["ab"] * 5
+    assert sum(event.kind == "partial" for event in events) <= 1
 
 
 def test_times_are_those_of_the_stream(model: AcousticModel, monkeypatch: pytest.MonkeyPatch) -> None:
