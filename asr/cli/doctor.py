@@ -80,9 +80,10 @@ NEEDED = (
 
 # By the name of the extra that brings each; nothing else needs them.
 EXTRAS = {
-    "plots": Package("matplotlib", "matplotlib", "no asr curve and no asr calibrate --plot, which draw"),
+    "plots": Package("matplotlib", "matplotlib", "no asr curve, asr plot and asr calibrate --plot, which draw"),
     "ray": Package("ray", "ray", "no asr transcribe --ray: an archive is transcribed by one process"),
     "huggingface": Package("pyarrow", "pyarrow", "no asr import huggingface"),
+    "microphone": Package("sounddevice", "sounddevice", "no asr transcribe --live of a microphone"),
 }
 
 FORMATS = (

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from asr.config import Config, parse
 from asr.errors import DataError
 from asr.model import TOKENIZER_TENSOR, check_tensors, tokenizer_bytes
-from asr.nn.cells.lstm import Lstm
+from asr.nn.cells.lstm import Lstm, initialize_lstm
 from asr.nn.dropout import Dropout
 from asr.nn.recurrence import run_cells
 from asr.store import Storage, compress, load, save
@@ -71,6 +71,8 @@ class LstmLanguageModel(nn.Module):
         self.bias = nn.Parameter(torch.zeros(tokenizer.size))
         self.dropout = Dropout(config.dropout)
         self._scale = math.sqrt(config.width)  # rows small enough for the output, and of variance 1 as input
+        for layer in self.layers:
+            initialize_lstm(layer)  # type: ignore[arg-type]
         if not self.tokens.weight.is_meta:
             nn.init.normal_(self.tokens.weight, std=1 / self._scale)
 

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from asr.nn.cells import CellName, make_cell
+from asr.nn.cells import CellName, make_cell, make_cells
 from asr.nn.cells.cell import State
 from asr.nn.chunks import ChunkPlan, Frames
 from asr.nn.recurrence import can_step, run_cells, run_histories, run_to_borders
@@ -23,8 +23,7 @@ class BidirectionalLayer(nn.Module):
 
     def __init__(self, cell: CellName, input_size: int, hidden_size: int, *, projection: int = 0) -> None:
         super().__init__()
-        self.forwards = make_cell(cell, input_size, hidden_size, projection=projection)
-        self.backwards = make_cell(cell, input_size, hidden_size, projection=projection)
+        self.forwards, self.backwards = make_cells(2, cell, input_size, hidden_size, projection=projection)
 
     @property
     def output_size(self) -> int:

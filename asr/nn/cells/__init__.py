@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 from asr.nn.cells.cell import Cell
 from asr.nn.cells.gru import Gru
 from asr.nn.cells.ligru import LightGru
-from asr.nn.cells.lstm import Lstm
+from asr.nn.cells.lstm import Lstm, initialize_lstm
 from asr.nn.cells.lstm_coupled import CoupledLstm
 from asr.nn.cells.lstm_layernorm import LayerNormLstm
 from asr.nn.cells.lstm_peephole import PeepholeLstm
@@ -46,10 +46,18 @@ _CELLS: dict[CellName, Any] = {
 
 
 def make_cell(name: CellName, input_size: int, hidden_size: int, *, projection: int = 0) -> Cell:
-    """Return a new layer of one direction.
+    """Return a new layer of one direction; arguments as `make_cells`."""
+    return make_cells(1, name, input_size, hidden_size, projection=projection)[0]
+
+
+def make_cells(count: int, name: CellName, input_size: int, hidden_size: int, *, projection: int = 0) -> list[Cell]:
+    """Return new layers of one direction each, for one input.
 
     Args: projection: width of what `lstm_projected` puts out, 0 for half of `hidden_size`; others put out all.
     """
     options = {"projection": projection} if name == "lstm_projected" else {}
-    cell: Cell = _CELLS[name](input_size, hidden_size, **options)
-    return cell
+    cells: list[Cell] = [_CELLS[name](input_size, hidden_size, **options) for _ in range(count)]
+    for cell in cells:  # after all are made: so a seed gives the LSTMs that it has always given
+        if isinstance(cell, Lstm):
+            initialize_lstm(cell)
+    return cells

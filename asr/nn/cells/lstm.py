@@ -23,8 +23,7 @@ class Lstm(Cell, nn.LSTM):
     bias_hh_l0: Tensor
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
-        nn.LSTM.__init__(self, input_size, hidden_size)
-        initialize_lstm(self)
+        nn.LSTM.__init__(self, input_size, hidden_size)  # torch's start; `initialize_lstm` gives ours
 
     def input_matrix(self) -> Tensor:
         """Return the matrix from the inputs to the gates."""
