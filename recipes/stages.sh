@@ -4,6 +4,7 @@
 #   recipe NAME "$@"                    reads the command line and sets the variables below
 #   stage NAME [OPTIONS] -- COMMAND     does one stage
 #   model_stages TRAIN.jsonl TOKENS...  does all stages after `prepare`; TOKENS are options of `asr tokens`
+#   latency_stages CHUNK+RIGHT...       scores a live model at several latencies
 #   language_model_stages TRAIN.jsonl HELD_OUT    scores the test part with a 3-gram of the training texts, too
 #
 # A recipe with the option --train (extra=([train]=train)) trains on train.jsonl, or on train_all.jsonl, which holds valid.
@@ -86,6 +87,12 @@ corpus_is_there() {
 
 choice() { # NAME VALUES...: fails if the option --NAME of this recipe has another value
     [[ " ${*:2} " == *" ${extra[$1]} "* ]] || fail 2 "--$1 must be one of ${*:2}; got '${extra[$1]}'"
+}
+
+first_file() { # FILES...: prints the first that is there, or else the last
+    local file
+    for file in "$@"; do [[ ! -f $file ]] || break; done
+    printf '%s\n' "$file"
 }
 
 lock_run() { # the run folder is made by its first stage, when the command line is known to be right
@@ -237,6 +244,23 @@ language_model_stages() { # TRAIN.jsonl HELD_OUT: a 3-gram of its texts, and the
         -- asr decode "$test" --model "$model" --lm "$lm" --out "$out/test-lm.hyp.jsonl"
     stage score.lm --input "$test" --input "$out/test-lm.hyp.jsonl" --input "$tokens" --output "$out/test-lm.score.json" \
         -- asr score "$test" "$out/test-lm.hyp.jsonl" --tokens "$tokens" --case lower --out "$out/test-lm.score.json"
+}
+
+latency_stages() { # CHUNK+RIGHT...: the scores of a live model for each chunk and right context, in milliseconds
+    local seen part context heard model=$out/model.safetensors
+    for seen in "$@"; do
+        context=(encoder.chunk_ms="${seen%+*}" encoder.right_context_ms="${seen#*+}")
+        for part in "${scored[@]}"; do
+            heard=$out/$part-$seen
+            stage "decode.$part.$seen" --input "$model" --input "$corpus" --input "$out/data/$part.jsonl" \
+                --output "$heard.hyp.jsonl" \
+                -- asr decode "$out/data/$part.jsonl" --model "$model" --out "$heard.hyp.jsonl" "${context[@]}"
+            stage "score.$part.$seen" --input "$out/data/$part.jsonl" --input "$heard.hyp.jsonl" \
+                --input "$out/tokens.json" --output "$heard.score.json" \
+                -- asr score "$out/data/$part.jsonl" "$heard.hyp.jsonl" --tokens "$out/tokens.json" --case lower \
+                --out "$heard.score.json"
+        done
+    done
 }
 
 check_stages() { # reads and sets the variables of model_stages

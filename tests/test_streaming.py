@@ -66,7 +66,7 @@ def streamed(model: AcousticModel, waveforms: Sequence[np.ndarray], rate: int = 
 
 def assert_same(found: Tensor, expected: Tensor) -> None:
     """1e-4 is for trained models; the outputs of the tiny one are scaled up, and with them float32's rounding."""
-    torch.testing.assert_close(found, expected, atol=2e-4, rtol=0)
+    torch.testing.assert_close(found, expected, atol=5e-4, rtol=0)
 
 
 @pytest.mark.parametrize("name", ENCODERS)

@@ -36,7 +36,8 @@ def run_cells(
     """
     states = [None] * len(cells) if states is None else states
     lstms = [cell for cell in cells if isinstance(cell, Lstm)]
-    if lengths is None and len(lstms) == len(cells) and _is_torchs(lstms, inputs):
+    in_parts = any(state is not None for state in states)
+    if lengths is None and len(lstms) == len(cells) and _is_torchs(lstms, inputs, in_parts):
         return [lstm.run_whole(values, state) for lstm, values, state in zip(lstms, inputs, states, strict=True)]
     starts = [_start(cell, values, state) for cell, values, state in zip(cells, inputs, states, strict=True)]
     histories = run_histories(cells, inputs, starts)
@@ -110,10 +111,13 @@ def can_step(cells: Sequence[Cell], inputs: Tensor) -> bool:
     return all(weight.dtype == torch.float32 for cell in cells for weight in cell.parameters())
 
 
-def _is_torchs(cells: Sequence[Lstm], inputs: Sequence[Tensor]) -> bool:
-    """Return whether torch's own LSTM is the faster way, or the only one but the plain."""
+def _is_torchs(cells: Sequence[Lstm], inputs: Sequence[Tensor], in_parts: bool) -> bool:
+    """Return whether torch's own LSTM is the faster way, or the only one but the plain.
+
+    Args: in_parts: whether these steps go on from others, as a stream's do; a short recording loads no compiler.
+    """
     if not can_step(cells, inputs[0]):
         return len(inputs[0]) > 0  # torch refuses sequences of no steps
     if torch.is_grad_enabled():
         return cells[0].hidden_size < SMALL and len(inputs[0]) > 0
-    return len(inputs[0]) > SHORT
+    return not in_parts or len(inputs[0]) > SHORT

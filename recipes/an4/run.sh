@@ -19,33 +19,13 @@ stage prepare --input "$corpus" --output "$data/train.jsonl" --output "$data/tra
     --output "$data/valid.jsonl" --output "$data/test.jsonl" \
     -- python recipes/an4/prepare.py --corpus "$corpus" --out "$data" \
     --accept "${extra[accept]}" "${download[@]}"
-if [[ ${extra[tokens]} == lexicon ]]; then
-    lexicon=$corpus/etc/an4.dic
-    [[ -f $lexicon ]] || lexicon=$corpus/an4/etc/an4.dic
-fi
+[[ ${extra[tokens]} == char ]] || lexicon=$(first_file "$corpus/etc/an4.dic" "$corpus/an4/etc/an4.dic")
 model_stages "$data/${extra[train]}.jsonl" --kind "${extra[tokens]}"
 if [[ ${extra[lm]} == yes ]]; then
-    held_out=yes
-    [[ ${extra[train]} == train ]] || held_out=no
+    [[ ${extra[train]} == train ]] && held_out=yes || held_out=no
     language_model_stages "$data/${extra[train]}.jsonl" "$held_out"
 fi
-
-if [[ ${extra[live]} == yes ]]; then
-    # chunk and right context in milliseconds; with 45 ms of convolutions and window: all, 1,275, 615, 315 and 135 ms
-    for seen in 0+0 630+600 300+270 150+120 30+60; do
-        context=(encoder.chunk_ms="${seen%+*}" encoder.right_context_ms="${seen#*+}")
-        for part in valid test; do
-            heard=$out/$part-$seen
-            stage "decode.$part.$seen" --input "$out/model.safetensors" --input "$corpus" --input "$data/$part.jsonl" \
-                --output "$heard.hyp.jsonl" \
-                -- asr decode "$data/$part.jsonl" --model "$out/model.safetensors" --out "$heard.hyp.jsonl" "${context[@]}"
-            stage "score.$part.$seen" --input "$data/$part.jsonl" --input "$heard.hyp.jsonl" --input "$out/tokens.json" \
-                --output "$heard.score.json" \
-                -- asr score "$data/$part.jsonl" "$heard.hyp.jsonl" --tokens "$out/tokens.json" --case lower \
-                --out "$heard.score.json"
-        done
-    done
-fi
+[[ ${extra[live]} == no ]] || latency_stages 0+0 630+600 300+270 150+120 30+60
 
 # the same model with its matrices as int8: the file that comes with the project is this one, of seed 1
 small=$out/an4-int8.safetensors
