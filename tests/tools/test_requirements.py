@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 IMPORTED_AS = {"ruamel.yaml": "ruamel"}
-PARTS = ("install_requires", "plots", "huggingface", "ray")  # what the package itself imports
+PARTS = ("install_requires", "plots", "huggingface", "ray", "microphone")  # what the package itself imports
 NOT_IMPORTED = {"torchaudio", "tensorboard"}  # the reference of the frontend's tests; Lightning's logger imports it
 
 
