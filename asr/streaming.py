@@ -42,11 +42,12 @@ class Stream:
         self.finished = False
         self._resampler = Resampler(sample_rate, model.sample_rate)
         encoder, device = model.encoder, next(model.parameters()).device
-        self.features = FeatureStream(torch.zeros(0, device=device))
+        self.features = FeatureStream(torch.zeros(0, device=device), model.frontend.normalizer.prior())
         self.encoder = EncoderStream(
             torch.zeros(0, model.config.features.num_features, device=device),
             torch.zeros(0, encoder.config.subsampling_width, device=device),
             torch.zeros(0, encoder.output.in_features, device=device),
+            encoder.initial_states(1),
         )
 
     @property

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asr.cli import archives, live, searching
+from asr.cli.live import STANDARD_INPUT
 from asr.cli.notes import log_on_stderr
 from asr.cli.progress import ProgressCallback, progress_bar
 from asr.cli.settings import Settings, settings_of
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 HELP = "print what is said in audio files"
 
 DEFAULT_MODEL = "an4"
-STANDARD_INPUT = "-"
 FORMATS = ("txt", "json", "srt", "vtt")
 SUBTITLES = ("srt", "vtt")
 

@@ -122,7 +122,7 @@ class Frontend(nn.Module):
         features, _ = self.unnormalized(waveform, lengths)
         return Moments.of(features[self.heard(lengths, features.shape[1])])
 
-    def pieces(self, waveform: Tensor, counts: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def pieces(self, waveform: Tensor, counts: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Return the features (B, T, F) of pieces of recordings without edges, and the normaliser's state after them.
 
         Args:

@@ -92,15 +92,20 @@ class Normalizer(nn.Module):
             return self._over_utterance(features, mask)
         return self._running(features, mask)[0]
 
-    def stream(self, features: Tensor, mask: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def prior(self) -> Tensor:
+        """Return the state (1, 3, F) float64 before a recording: count, sum and sum of squares of what is known."""
+        mean, variance = self.mean.double(), self.variance.double()
+        return (torch.stack([torch.ones_like(mean), mean, variance + mean.square()]) * PRIOR_FRAMES).unsqueeze(0)
+
+    def stream(self, features: Tensor, mask: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Return normalised features of pieces of recordings, and what is to be handed over with the next pieces.
 
-        Args: features, mask: as `forward`; state (B, 3, F) float64, None at the start.
+        Args: features, mask: as `forward`; state (B, 3, F) float64: of each row, `prior` at its start.
         """
         assert self.kind != "utterance", "the utterance is not known before its end"
         if self.kind == "running":
             return self._running(features, mask, state)
-        return self.forward(features, mask), None
+        return self.forward(features, mask), state
 
     def _over_utterance(self, features: Tensor, mask: Tensor) -> Tensor:
         valid = mask.unsqueeze(-1)
@@ -115,9 +120,7 @@ class Normalizer(nn.Module):
         counted = mask.unsqueeze(2).double()
         wide = features.double()
         if state is None:
-            mean, variance = self.mean.double(), self.variance.double()
-            prior = torch.stack([torch.ones_like(mean), mean, variance + mean.square()]) * PRIOR_FRAMES
-            state = prior.expand(len(features), -1, -1)
+            state = self.prior().expand(len(features), -1, -1)
         if features.shape[1] == 0:  # an empty piece of a stream
             return features, state
         count = state[:, :1] + counted.cumsum(1)

@@ -15,16 +15,16 @@ class FeatureStream:
 
     Attributes:
         samples: (S,) that frames to come are made of, from sample `first` of the recording.
+        moments: (1, 3, F) state of the normaliser.
         num_samples: of the recording so far.
         num_frames: feature frames so far.
-        moments: (1, 3, F) state of the running normaliser; None before the first frame that was heard.
     """
 
     samples: Tensor
+    moments: Tensor
     first: int = 0
     num_samples: int = 0
     num_frames: int = 0
-    moments: Tensor | None = None
 
 
 def advance_features(
@@ -83,21 +83,11 @@ def _heard(frontend: Frontend, streams: Sequence[FeatureStream], cuts: Sequence[
         begin = (stream.num_frames + cut.silent) * geometry.hop - geometry.edge - stream.first
         piece = stream.samples[begin : begin + (cut.heard - 1) * geometry.hop + geometry.window]
         row[: len(piece)] = piece
-    started = [stream.moments for stream in streams if stream.moments is not None]
-    fresh = [row for row, stream in enumerate(streams) if stream.moments is None]
-    if fresh and started:  # the first frames of some beside later ones of others: their states are not alike yet
-        return _apart(frontend, streams, cuts)
-    features, moments = frontend.pieces(waveform, counts.to(waveform.device), torch.cat(started) if started else None)
-    for row, stream in enumerate(streams):
-        stream.moments = None if moments is None else moments[row : row + 1]
+    state = torch.cat([stream.moments for stream in streams])
+    features, moments = frontend.pieces(waveform, counts.to(waveform.device), state)
+    for stream, kept in zip(streams, moments.split(1), strict=True):
+        stream.moments = kept
     return list(features)
-
-
-def _apart(frontend: Frontend, streams: Sequence[FeatureStream], cuts: Sequence[_Cut]) -> list[Tensor]:
-    found: list[Tensor] = []
-    for stream, cut in zip(streams, cuts, strict=True):
-        found += _heard(frontend, [stream], [cut])
-    return found
 
 
 def _drop(frontend: Frontend, stream: FeatureStream) -> None:

@@ -10,16 +10,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from asr.nn.cells.cell import Cell, State
+from asr.nn.cells.cell import Cell, History, State
 from asr.nn.cells.lstm import Lstm
-from asr.nn.cells.mingru import MinimalGru
 
 SMALL = 192  # cells; below, torch's own training step of the LSTM on CPU is faster than ours
-SHORT = (
-    32  # steps; up to so many, as a stream takes them, oneDNN would reorder the matrices for longer than it computes
-)
-
-History = tuple[Tensor, Tensor]  # hidden values (E, N, P) and memory (E, N, M) after each step
+# Steps, as a stream takes them; oneDNN would reorder the matrices of so few for longer than it computes.
+SHORT = 32
 
 
 def run_cells(
@@ -44,8 +40,9 @@ def run_cells(
     return [(history[0], last_state(history, start, lengths)) for history, start in zip(histories, starts, strict=True)]
 
 
-def run_histories(cells: Sequence[Cell], inputs: Sequence[Tensor], starts: Sequence[State]) -> list[History]:
-    """Return the state of cells after each step, each of its inputs (E, N, D) and from its own state."""
+def run_histories(cells: Sequence[Cell], inputs: Sequence[Tensor], states: Sequence[State | None]) -> list[History]:
+    """Return the state of cells after each step; arguments as `run_cells`."""
+    starts = [_start(cell, values, state) for cell, values, state in zip(cells, inputs, states, strict=True)]
     if can_step(cells, inputs[0]):
         from asr.nn.steps import run_steps  # not above: torch's own way loads no compiler
 
@@ -58,15 +55,14 @@ def run_to_borders(cell: Cell, inputs: Tensor, state: State | None, every: int) 
 
     The states are hidden (K * N, P) and memory (K * N, M) of K = E / every rounded up, row k * N + n.
     """
-    start = _start(cell, inputs, state)
     if len(inputs) > every and can_step([cell], inputs):
-        ((hidden, memory),) = run_histories([cell], [inputs], [start])
+        ((hidden, memory),) = run_histories([cell], [inputs], [state])
         return hidden, (_at_borders(hidden, every), _at_borders(memory, every))
     outputs, states = [], []
     for piece in inputs.split(every):
-        ((output, start),) = run_cells([cell], [piece], [start])
+        ((output, state),) = run_cells([cell], [piece], [state])
         outputs.append(output)
-        states.append(start)
+        states.append(state)
     return torch.cat(outputs), (torch.cat([state[0] for state in states]), torch.cat([state[1] for state in states]))
 
 
@@ -87,17 +83,7 @@ def last_state(history: History, start: State, lengths: Tensor | None) -> State:
 
 def run_plain(cell: Cell, inputs: Tensor, state: State) -> History:
     """Return the state of a cell after each step, by its equations in torch; arguments as `run_cells`."""
-    sums = cell.sums(inputs)
-    if isinstance(cell, MinimalGru):
-        hidden = cell.scan(sums, state)
-        return hidden, hidden
-    states = []
-    for step in sums.unbind():
-        state = cell.step(step, state)
-        states.append(state)
-    if not states:
-        return sums.new_empty(0, *state[0].shape), state[1].new_empty(0, *state[1].shape)
-    return torch.stack([hidden for hidden, _ in states]), torch.stack([memory for _, memory in states])
+    return cell.unrolled(cell.sums(inputs), state)
 
 
 def _start(cell: Cell, inputs: Tensor, state: State | None) -> State:

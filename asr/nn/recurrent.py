@@ -45,10 +45,8 @@ class BidirectionalLayer(nn.Module):
             ahead = Frames(own, own.new_empty(0, back.shape[1], own.shape[2]))
         elif plan.count == 1 and can_step([self.forwards, self.backwards], rows):
             # one chunk, as a stream has it: its right context follows it in one sequence
-            starts = [state or self.forwards.initial_state(rows.shape[1]), self.backwards.initial_state(rows.shape[1])]
-            history, (back, _) = run_histories([self.forwards, self.backwards], [rows, turned], starts)
-            ahead = plan.from_rows(history[0])
-            end = (history[0][plan.size - 1], history[1][plan.size - 1])
+            (hidden, memory), (back, _) = run_histories([self.forwards, self.backwards], [rows, turned], [state, None])
+            ahead, end = plan.from_rows(hidden), (hidden[plan.size - 1], memory[plan.size - 1])
         else:
             own, borders = run_to_borders(self.forwards, frames.own, state, plan.size)
             ((right, _), (back, _)) = run_cells(

@@ -16,13 +16,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from asr.nn.cells.cell import Cell, State, StepKernel
+from asr.nn.cells.cell import Cell, History, State, StepKernel
 
 _Result = TypeVar("_Result")
 _FEW = 32  # rows of all steps together
 _OPERANDS = 6  # sums, recurrent matrix, projection, vectors, hidden values and memory at the start
-
-History = tuple[Tensor, Tensor]  # hidden values (E, N, P) and memory (E, N, M) after each step
 
 
 def run_steps(cells: Sequence[Cell], inputs: Sequence[Tensor], states: Sequence[State]) -> list[History]:

@@ -22,7 +22,7 @@ class EncoderStream:
         num_features: feature frames so far.
         num_frames: encoder frames that are subsampled so far.
         frames: (E, D) subsampled, that the recurrent layers have not read.
-        states: of the layers, one row each; None before the first frame.
+        states: of the layers, one row each.
         shown: (E, D) of the last layer, which the lookahead has not put out.
         ended: whether no more features come.
     """
@@ -30,10 +30,10 @@ class EncoderStream:
     features: Tensor
     frames: Tensor
     shown: Tensor
+    states: list[State]
     first: int = 0
     num_features: int = 0
     num_frames: int = 0
-    states: list[State] | None = None
     ended: bool = False
 
 
@@ -133,7 +133,7 @@ def _full_chunks(stream: EncoderStream, size: int, right: int) -> int:
 
 def _recur(encoder: Encoder, frames: Frames, plan: ChunkPlan, streams: Sequence[EncoderStream]) -> Tensor:
     """Return the last layer's values (E, B, D), the streams' states read before and replaced after."""
-    before = [stream.states or encoder.initial_states(1) for stream in streams]
+    before = [stream.states for stream in streams]
     joined = [
         (torch.cat([state[0] for state in layer]), torch.cat([state[1] for state in layer]))
         for layer in zip(*before, strict=True)

@@ -46,21 +46,13 @@ def state_of(cell: Cell, name: str) -> State:
     return (memory, memory) if name in HIDDEN_IS_MEMORY else (hidden, memory)
 
 
-def weights_of(cell: Cell) -> dict[str, Any]:
-    names = {"weight_ih_l0": "weight_in", "weight_hh_l0": "weight_rec"}
-    weights = {names.get(name, name): weight.detach().numpy() for name, weight in cell.named_parameters()}
-    if "bias_ih_l0" in weights:
-        weights["bias"] = weights.pop("bias_ih_l0") + weights.pop("bias_hh_l0")
-    return weights
-
-
 @pytest.mark.parametrize("starts", [True, False])
 @pytest.mark.parametrize("name", CELL_NAMES)
 def test_the_plain_way_is_what_the_paper_says(name: CellName, starts: bool) -> None:
     cell, inputs = cell_of(name).double(), inputs_of(torch.float64)
     state = cell.initial_state(ROWS) if starts else state_of(cell, name)
     hidden, _ = run_plain(cell, inputs, state)
-    weights = weights_of(cell)
+    weights = oracle.weights_of(cell)
     for row in range(ROWS):
         expected = oracle.run(name, weights, inputs[:, row].numpy(), state[0][row].numpy(), state[1][row].numpy())
         np.testing.assert_allclose(hidden[:, row].detach().numpy(), expected, rtol=0, atol=1e-12)
@@ -183,7 +175,7 @@ def test_no_steps_leave_the_state_as_it_was(name: CellName) -> None:
 
 def torchs(name: CellName, cell: Cell) -> nn.Module:
     """Return torch's own layer with the weights of a cell."""
-    weights = {key: torch.from_numpy(value) for key, value in weights_of(cell).items()}
+    weights = {key: torch.from_numpy(value) for key, value in oracle.weights_of(cell).items()}
     twins = {"rnn": nn.RNN, "rnn_relu": nn.RNN, "gru": nn.GRU}
     options: dict[str, Any] = {"nonlinearity": "relu"} if name == "rnn_relu" else {}
     if name == "lstm_projected":
@@ -224,7 +216,7 @@ def test_the_scan_of_the_minimal_gru_is_its_loop() -> None:
     assert isinstance(cell, MinimalGru)
     for steps in (1, 2, 3, 37):
         sums, state = cell.sums(inputs_of(torch.float64, steps)), state_of(cell, "mingru")
-        found = cell.scan(sums, state)
+        found, _ = cell.unrolled(sums, state)
         for step in range(steps):
             state = cell.step(sums[step], state)
             torch.testing.assert_close(found[step], state[0], atol=1e-12, rtol=0)

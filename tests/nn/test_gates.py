@@ -30,14 +30,6 @@ def cell_of(name: CellName) -> Cell:
     return cell
 
 
-def weights_of(cell: Cell) -> dict[str, Array]:
-    names = {"weight_ih_l0": "weight_in", "weight_hh_l0": "weight_rec"}
-    weights = {names.get(name, name): weight.detach().numpy() for name, weight in cell.named_parameters()}
-    if "bias_ih_l0" in weights:
-        weights["bias"] = weights.pop("bias_ih_l0") + weights.pop("bias_hh_l0")
-    return weights
-
-
 def candidate(name: str, weights: dict[str, Array], x: Array, h: Array, gates: dict[str, Array]) -> Array:
     """Return the new value that a step offers to the memory."""
     if name == "mingru":
@@ -92,7 +84,7 @@ def run(cell: Cell) -> tuple[Array, dict[str, Array], Array, Array]:
 @pytest.mark.parametrize("name", GATED)
 def test_gates_and_memory_make_the_outputs(name: CellName) -> None:
     cell = cell_of(name)
-    weights = weights_of(cell)
+    weights = oracle.weights_of(cell)
     inputs, gates, memory, outputs = run(cell)
     assert set(gates) == set(cell.opens)
     before, hidden = np.zeros(SIZE), np.zeros(cell.output_size)
@@ -110,7 +102,7 @@ def test_the_forget_gate_of_slstm_is_that_of_its_normaliser() -> None:
     """n_t = f n_{t-1} + exp(i), and the input gate shown is exp(i) / n_t."""
     cell = cell_of("slstm")
     inputs, gates, _, outputs = run(cell)
-    weights, norm = weights_of(cell), np.zeros(SIZE)
+    weights, norm = oracle.weights_of(cell), np.zeros(SIZE)
     for step in range(STEPS):
         hidden = outputs[step - 1] if step else np.zeros(SIZE)
         entering = np.exp(oracle.gates(weights, inputs[step], hidden, 4)[0])
@@ -140,7 +132,7 @@ def test_both_directions_are_what_the_layer_puts_out_in_the_order_of_time(name: 
     torch.testing.assert_close(torch.cat([way.outputs for way in both], 1), put_out[0], rtol=0, atol=1e-6)
     for direction, way in zip(DIRECTIONS, both, strict=True):
         torch.testing.assert_close(way.log_probs, said, rtol=0, atol=0)
-        weights = weights_of(getattr(encoder.layers[1], direction))
+        weights = oracle.weights_of(getattr(encoder.layers[1], direction))
         for frame in range(len(said)):
             here = {gate: values[frame].numpy() for gate, values in way.gates.items()}
             expected = shown(name, weights, here, way.memory[frame].numpy())

@@ -8,9 +8,20 @@ from typing import Any
 
 import numpy as np
 
+from asr.nn.cells.cell import Cell
+
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Weights = Mapping[str, Array]
 Step = Callable[[Weights, Array, Array, Array], tuple[Array, Array]]
+
+
+def weights_of(cell: Cell) -> dict[str, Array]:
+    """Return a cell's weights by the names that the functions below take; of the LSTM's two biases the sum."""
+    names = {"weight_ih_l0": "weight_in", "weight_hh_l0": "weight_rec"}
+    weights = {names.get(name, name): weight.detach().numpy() for name, weight in cell.named_parameters()}
+    if "bias_ih_l0" in weights:
+        weights["bias"] = weights.pop("bias_ih_l0") + weights.pop("bias_hh_l0")
+    return weights
 
 
 def sigmoid(x: Array) -> Array:

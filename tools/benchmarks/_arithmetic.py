@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
 
     from asr.model import ModelConfig
+    from asr.nn.cells.cell import Cell
     from asr.nn.encoder import EncoderConfig
 
 PRODUCT_SIZE = 4096  # of the square matrices that a step is compared with
@@ -46,9 +47,14 @@ def _cell(config: "EncoderConfig", inputs: int) -> tuple[int, int]:
 
     with torch.device("meta"):
         cell = make_cell(config.cell, inputs, config.hidden, projection=config.projection)
+    return numbers_in_matrices(cell), cell.output_size
+
+
+def numbers_in_matrices(cell: "Cell") -> int:
+    """Return the numbers in the matrices of a cell, each of which a frame is multiplied with once."""
     operands = cell.operands()
     matrices = (cell.input_matrix(), operands.recurrent, operands.projection)
-    return sum(matrix.numel() for matrix in matrices if matrix is not None), cell.output_size
+    return sum(matrix.numel() for matrix in matrices if matrix is not None)
 
 
 def step_flop(config: "ModelConfig", num_tokens: int, rows: int, frames: int) -> int:

@@ -7,7 +7,7 @@ from statistics import median
 from typing import Literal
 
 import torch
-from _arithmetic import product_rate
+from _arithmetic import numbers_in_matrices, product_rate
 from torch import Tensor, nn
 
 from asr.nn.cells import CellName, make_cell
@@ -127,13 +127,7 @@ def stack(name: CellName, shape: Shape) -> nn.ModuleList:
 
 def flop(layers: nn.Module, shape: Shape) -> int:
     """Return the FLOP of the matrix products of cells, in training thrice those of the forward pass."""
-    weights = sum(
-        matrix.numel()
-        for cell in layers.modules()
-        if isinstance(cell, Cell)
-        for matrix in (cell.input_matrix(), cell.operands().recurrent, cell.operands().projection)
-        if matrix is not None
-    )
+    weights = sum(numbers_in_matrices(cell) for cell in layers.modules() if isinstance(cell, Cell))
     return (3 if shape.kind == "training" else 1) * 2 * weights * shape.rows * shape.frames
 
 

@@ -5,6 +5,7 @@ out (H but where they are projected), G gates, M values of memory (the LSTM's ce
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -16,6 +17,7 @@ KEEP_BIAS = 1.0  # of the gate that keeps the memory, so that it is kept from th
 LSTM_GATES = {"input": "lets the new value in", "forget": "keeps the memory", "output": "shows the memory"}
 
 State = tuple[Tensor, Tensor]  # hidden values (N, P) and memory (N, M)
+History = tuple[Tensor, Tensor]  # hidden values (E, N, P) and memory (E, N, M) after each step
 Gates = dict[str, Tensor]  # how far each gate is open, (N, H) in [0, 1], by the names of `Cell.opens`
 
 
@@ -48,20 +50,20 @@ class StepKernel:
     splits: bool = False
 
 
-class Cell(nn.Module):
+class Cell(nn.Module, ABC):
     """A recurrent layer of one direction, time-major; `asr.nn.recurrence` runs it over sequences.
 
     Attributes:
         gates: G, sums of the input for each cell.
         memories: values of memory for each cell, M / H.
         opens: its gates by name, and what each does where it is open; none for a cell that has none.
-        keep_gate: (number of the gate that keeps the memory, +1, or -1 if it keeps where it is shut), or None.
+        keep_gate: number of the gate that keeps the memory where it is open, or None.
     """
 
     gates: ClassVar[int]
     memories: ClassVar[int]
     opens: ClassVar[Mapping[str, str]]
-    keep_gate: ClassVar[tuple[int, int] | None] = None
+    keep_gate: ClassVar[int | None] = None
     input_size: int
     hidden_size: int
 
@@ -80,9 +82,9 @@ class Cell(nn.Module):
         weight = next(self.parameters())
         return weight.new_zeros(rows, self.output_size), weight.new_zeros(rows, self.memory_size)
 
+    @abstractmethod
     def input_matrix(self) -> Tensor:
         """Return the matrix from the inputs to the gates, (G * H, D)."""
-        raise NotImplementedError
 
     def normed(self, sums: Tensor) -> Tensor:
         """Return the products of inputs and `input_matrix` (E, N, G * H) as the gates take them."""
@@ -96,21 +98,31 @@ class Cell(nn.Module):
         """Return the state after one step.  Args: sums (N, G * H)."""
         return self.gated_step(sums, state)[1]
 
+    @abstractmethod
     def gated_step(self, sums: Tensor, state: State) -> tuple[Gates, State]:
         """Return the gates of one step and the state after it, by the equations of the paper; arguments as `step`."""
-        raise NotImplementedError
+
+    def unrolled(self, sums: Tensor, state: State) -> History:
+        """Return the state after each step, by the equations.  Args: sums (E, N, G * H), state before the first."""
+        states = []
+        for step in sums.unbind():
+            state = self.step(step, state)
+            states.append(state)
+        if not states:
+            return sums.new_empty(0, *state[0].shape), state[1].new_empty(0, *state[1].shape)
+        return torch.stack([hidden for hidden, _ in states]), torch.stack([memory for _, memory in states])
 
     def remembered(self, state: State) -> Tensor:
         """Return what each cell holds in a state, (N, H)."""
         return state[1]
 
+    @abstractmethod
     def operands(self) -> Operands:
         """Return the weights of a step as kernels want them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def kernel(self) -> StepKernel:
         """Return the compiled steps; the compiler is not loaded before."""
-        raise NotImplementedError
 
 
 class GatedCell(Cell):
@@ -133,8 +145,7 @@ class GatedCell(Cell):
         with torch.no_grad():
             self.bias.zero_()
             if self.keep_gate is not None:
-                gate, sign = self.keep_gate
-                self.bias[gate * self.hidden_size : (gate + 1) * self.hidden_size] = sign * KEEP_BIAS
+                self.bias.chunk(self.gates)[self.keep_gate].fill_(KEEP_BIAS)
 
     def input_matrix(self) -> Tensor:
         """Return the matrix from the inputs to the gates."""

@@ -19,7 +19,7 @@ class Gru(GatedCell):
     gates = 3
     memories = 1  # the hidden values, in float32
     opens: ClassVar = {"reset": "lets the past into the candidate", "update": "keeps the memory"}
-    keep_gate = (1, 1)
+    keep_gate = 1
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size)

@@ -19,7 +19,7 @@ class LightGru(GatedCell):
     gates = 2
     memories = 1  # the hidden values, in float32
     opens: ClassVar = {"update": "keeps the memory"}
-    keep_gate = (0, 1)
+    keep_gate = 0
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size)

@@ -15,7 +15,7 @@ class CoupledLstm(GatedCell):
     gates = 3
     memories = 1
     opens = LSTM_GATES | {"input": "lets the new value in, 1 - forget gate"}
-    keep_gate = (0, 1)
+    keep_gate = 0
 
     def gated_step(self, sums: Tensor, state: State) -> tuple[Gates, State]:
         """Return the gates of one step and the state after it."""

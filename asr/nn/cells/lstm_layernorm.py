@@ -5,8 +5,6 @@ from torch import Tensor, nn
 
 from asr.nn.cells.cell import LSTM_GATES, GatedCell, Gates, Operands, State, StepKernel
 
-_EPSILON = 1e-5
-
 
 class LayerNormLstm(GatedCell):
     """The LSTM with the sums of the input, those of the past and the cell normalised over the cells of the layer.
@@ -19,7 +17,7 @@ class LayerNormLstm(GatedCell):
     gates = 4
     memories = 1
     opens = LSTM_GATES
-    keep_gate = (1, 1)
+    keep_gate = 1
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size)
@@ -58,4 +56,4 @@ class LayerNormLstm(GatedCell):
 def _norm(values: Tensor, gain: Tensor, bias: Tensor | None = None) -> Tensor:
     dtype = values.dtype
     shift = None if bias is None else bias.to(dtype)
-    return nn.functional.layer_norm(values, values.shape[-1:], gain.to(dtype), shift, _EPSILON)
+    return nn.functional.layer_norm(values, values.shape[-1:], gain.to(dtype), shift)

@@ -17,7 +17,7 @@ class PeepholeLstm(GatedCell):
     gates = 4
     memories = 1
     opens = LSTM_GATES
-    keep_gate = (1, 1)
+    keep_gate = 1
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size)

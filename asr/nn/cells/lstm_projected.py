@@ -18,7 +18,7 @@ class ProjectedLstm(GatedCell):
     gates = 4
     memories = 1
     opens = LSTM_GATES
-    keep_gate = (1, 1)
+    keep_gate = 1
 
     def __init__(self, input_size: int, hidden_size: int, *, projection: int = 0) -> None:
         self._width = projection or max(1, hidden_size // 2)

@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from asr.nn.cells.cell import KEEP_BIAS, Cell, Gates, Operands, State, StepKernel, start_matrices
+from asr.nn.cells.cell import KEEP_BIAS, Cell, Gates, History, Operands, State, StepKernel, start_matrices
 
 
 class MinimalGru(Cell):
@@ -40,8 +40,8 @@ class MinimalGru(Cell):
         memory = (1 - update) * memory + update * a
         return {"update": update}, (memory, memory)
 
-    def scan(self, sums: Tensor, state: State) -> Tensor:
-        """Return the hidden values (E, N, H) of all steps, by as many passes as E has binary digits.
+    def unrolled(self, sums: Tensor, state: State) -> History:
+        """Return the state after each step, by as many passes as E has binary digits.
 
         A pass joins each step with the one 1, 2, 4, ... before it: h_t = k h_{t-1} + e is an affine map, and two of
         them are one (Hillis & Steele 1986).
@@ -54,7 +54,8 @@ class MinimalGru(Cell):
             enter = torch.cat([enter[:distance], enter[distance:] + keep[distance:] * enter[:-distance]])
             keep = torch.cat([keep[:distance], keep[distance:] * keep[:-distance]])
             distance *= 2
-        return enter + keep * state[1]
+        hidden = enter + keep * state[1]
+        return hidden, hidden
 
     def operands(self) -> Operands:
         """Return the bias."""

@@ -20,7 +20,7 @@ class ScalarLstm(GatedCell):
     gates = 4
     memories = 3
     opens = LSTM_GATES | {"input": "lets the new value in, as its share exp(i) / n of the memory"}
-    keep_gate = (1, 1)
+    keep_gate = 1
 
     def initial_state(self, rows: int) -> State:
         """Return the state before the first step."""

@@ -12,8 +12,7 @@ from numba import njit
 from asr.native import compiled
 from asr.nn.kernels.arithmetic import f32, load, multiply, rounded, sigmoid, tanh
 
-EPSILON = 1e-5  # as in torch's layer norm
-_EPSILON = f32(EPSILON)
+_EPSILON = f32(1e-5)  # as in torch's layer norm
 
 
 @njit(fastmath={"contract", "nsz", "reassoc"}, error_model="numpy")
