@@ -19,8 +19,15 @@ from asr.nn.encoder import EncoderConfig
 from asr.text.tokenizer import Tokenizer
 from asr.training.config import ExperimentConfig, FinetuneConfig
 
-# what may change of a trained model; other statistics of its features it learns to take as they come
-_FREE = {"encoder.dropout", "encoder.intermediate", "features.normalization"}
+# what may change of a trained model; other statistics of its features, and a backward direction that sees less, it
+# learns to take as they come
+_FREE = {
+    "encoder.chunk_ms",
+    "encoder.dropout",
+    "encoder.intermediate",
+    "encoder.right_context_ms",
+    "features.normalization",
+}
 _ENCODER = "encoder."
 
 
