@@ -270,7 +270,7 @@ def test_other_statistics_are_those_of_the_new_data(base: Path, corpus: Corpus, 
 
 def test_an_offline_model_learns_to_be_live(base: Path, corpus: Corpus, tmp_path: Path) -> None:
     """The weights of one that reads whole utterances are a start for one that reads chunks."""
-    assert not AcousticModel.load(base / LAST).config.streams
+    assert not AcousticModel.load(base).config.streams
     chunks = ["model.encoder.chunk_ms=200", "model.encoder.right_context_ms=100", "train.contexts_ms=[[0,0],[200,100]]"]
     given = ["--from", str(base), "train.epochs=1", "model.features.normalization=running", *chunks]
     assert train(corpus, tmp_path / "live", *given) == 0
