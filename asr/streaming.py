@@ -146,8 +146,8 @@ def refuse_offline(config: ModelConfig) -> None:
     """Return if a model can stream.  Raises: UsageError that says what to use instead."""
     if not config.encoder.streams:
         raise UsageError(
-            "this model is offline: its backward direction begins at the end of the recording; transcribe files with"
-            " it, or train one with model.encoder.chunk_ms=320 (or bidirectional=false)"
+            "this model is offline: its backward direction begins at the end of the recording; take one that streams,"
+            " such as an4-live, or make one of this: asr train conf/an4-live.yaml --from it"
         )
     if config.features.normalization == "utterance":
         raise UsageError(

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 HELP = "print what is said in audio files"
 
 DEFAULT_MODEL = "an4"
+LIVE_MODEL = "an4-live"
 FORMATS = ("txt", "json", "srt", "vtt")
 SUBTITLES = ("srt", "vtt")
 
@@ -74,9 +75,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rate", type=int, metavar="HZ", help="with --live, of the samples (default: 16000)")
     parser.add_argument(
         "--model",
-        default=DEFAULT_MODEL,
         metavar="NAME|FILE|RUN",
-        help=f"a bundled model, a model file or a run folder (default: {DEFAULT_MODEL})",
+        help=f"a bundled model, a model file or a run folder (default: {DEFAULT_MODEL}; with --live {LIVE_MODEL})",
     )
     parser.add_argument("--format", choices=FORMATS, help="of the transcripts of files (default: txt)")
     parser.add_argument(
@@ -106,6 +106,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Transcribe and return the exit code: 3 if a file could not be read."""
     args.files, settings = settings_of(args.files)
+    args.model = args.model or (LIVE_MODEL if args.live else DEFAULT_MODEL)
     if args.live:
         return live.listen(args, settings)
     live.refuse_settings(args, settings)

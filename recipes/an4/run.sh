@@ -8,7 +8,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/../stages.sh"
 # lm: yes, and the test part is scored with a 3-gram of the training texts, too
 # live: yes, and the model is the one that streams (conf/an4-live.yaml), scored at five latencies
 # from: a model to start from, an4 say, whose backward direction learns to read chunks; nothing: from scratch
-extra=([train]=train [accept]=published [tokens]=char [lm]=no [live]=no [from]=)
+extra=([train]=train [accept]=published [tokens]=char [lm]=no [live]=no [from]=nothing)
 recipe an4 "$@"
 choice tokens char lexicon
 choice lm yes no

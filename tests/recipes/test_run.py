@@ -212,6 +212,15 @@ def test_a_live_an4_is_scored_at_five_latencies(checkout: Checkout) -> None:
     assert not any("encoder." in call for call in checkout.run("--out", "plain", recipe="an4"))
 
 
+def test_an4_may_start_from_a_model(checkout: Checkout) -> None:
+    calls = checkout.run("--live", "yes", "--from", "an4", "--stop", "train", recipe="an4")
+    assert [call.split()[0] for call in calls] == ["check", "train"], "its tokens come with it"
+    assert f" --from {checkout.root}/asr/models/an4.safetensors" in calls[-1]
+    phones = checkout.start("--corpus", "corpora/an4", "--from", "an4", "--tokens", "lexicon", recipe="an4")
+    assert phones.returncode == 2
+    assert "--tokens lexicon is for trainings from scratch; leave --from out" in phones.stderr
+
+
 def test_an4_trains_on_phones_and_searches_their_lexicon(checkout: Checkout) -> None:
     calls = checkout.run("--tokens", "lexicon", recipe="an4")
     dictionary = checkout.root / "corpora" / "an4" / "etc" / "an4.dic"
