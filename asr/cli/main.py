@@ -53,6 +53,15 @@ COMMANDS = {
     "doctor": "say what this machine has, what is missing, what that costs and how to cure it",
 }
 
+# What libraries read from the environment when they are first used, unless it is set already.
+_LIBRARIES = {
+    # The threads of numpy's OpenBLAS go on spinning after a product (a resampling), and beside torch's own threads
+    # that cost a sixth of a training step on two cores.
+    "OPENBLAS_NUM_THREADS": "1",
+    # Batches of ever other lengths fill oneDNN's cache of 1,024 compiled products with gigabytes; a step needs few.
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64",
+}
+
 
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are UsageErrors, so that they end as one line and exit code 2."""
@@ -74,9 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def guarded(label: str, work: Callable[[], int]) -> int:
     """Return the exit code of `work()`, its errors written to standard error as `label: message`."""
-    # Before numpy is imported: the threads of its OpenBLAS go on spinning after a product (a resampling), and beside
-    # torch's own threads that cost a sixth of a training step on two cores.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    for setting, value in _LIBRARIES.items():
+        os.environ.setdefault(setting, value)
     try:
         code = work()
         sys.stdout.flush()  # so that a full disk or a closed pipe shows here, not at the interpreter's end

@@ -225,14 +225,21 @@ def test_flags_between_positionals_and_the_command_as_typed(monkeypatch: pytest.
     assert seen["config"] == "-odd.yaml"
 
 
-@pytest.mark.parametrize(("given", "kept"), [({}, "1"), ({"OPENBLAS_NUM_THREADS": "3"}, "3")])
-def test_numpys_threads_are_limited_before_numpy_is_imported(given: dict[str, str], kept: str) -> None:
-    """They spin after a product, and took a sixth of a training step from torch's."""
-    script = """if True:
+@pytest.mark.parametrize(
+    ("name", "given", "kept"),
+    [
+        ("OPENBLAS_NUM_THREADS", {}, "1"),
+        ("OPENBLAS_NUM_THREADS", {"OPENBLAS_NUM_THREADS": "3"}, "3"),
+        ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", {}, "64"),
+    ],
+)
+def test_libraries_are_told_before_they_are_imported(name: str, given: dict[str, str], kept: str) -> None:
+    """numpy's threads spin after a product, a sixth of a training step; oneDNN's cache grows to gigabytes."""
+    script = f"""if True:
         import os, sys
         from asr.cli.main import guarded
-        guarded("a", lambda: print("numpy" in sys.modules, os.environ["OPENBLAS_NUM_THREADS"]))
+        guarded("a", lambda: print("numpy" in sys.modules, os.environ["{name}"]))
         """
-    environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"} | given
+    environment = {key: value for key, value in os.environ.items() if key != name} | given
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == f"False {kept}\n"
