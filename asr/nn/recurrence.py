@@ -1,11 +1,13 @@
 """Running cells over sequences, by the fastest of the ways that give the same.
 
 - torch's own LSTM (oneDNN, cuDNN), but for training on CPU, where its backward pass is slow;
-- steps with compiled gates (`asr.nn.steps`), on CPU in float32 and bfloat16, for every cell;
+- steps with compiled gates, for every cell: on CPU (`asr.nn.steps`) in float32 and bfloat16, on a GPU where Triton
+  runs (`asr.nn.gpu_steps`) in these and float16;
 - a plain loop over the cell's equations: every device and type, and the reference of the others.
 """
 
 from collections.abc import Sequence
+from importlib import import_module
 
 import torch
 from torch import Tensor
@@ -44,9 +46,10 @@ def run_histories(cells: Sequence[Cell], inputs: Sequence[Tensor], states: Seque
     """Return the state of cells after each step; arguments as `run_cells`."""
     starts = [_start(cell, values, state) for cell, values, state in zip(cells, inputs, states, strict=True)]
     if can_step(cells, inputs[0]):
-        from asr.nn.steps import run_steps  # not above: torch's own way loads no compiler
-
-        return run_steps(cells, inputs, starts)
+        # not above: torch's own way loads no compiler
+        steps = import_module("asr.nn.steps" if inputs[0].device.type == "cpu" else "asr.nn.gpu_steps")
+        histories: list[History] = steps.run_steps(cells, inputs, starts)
+        return histories
     return [run_plain(cell, values, start) for cell, values, start in zip(cells, inputs, starts, strict=True)]
 
 
@@ -91,10 +94,16 @@ def _start(cell: Cell, inputs: Tensor, state: State | None) -> State:
 
 
 def can_step(cells: Sequence[Cell], inputs: Tensor) -> bool:
-    """Return whether the compiled steps can run cells: on CPU, where their kernels add float32 numbers."""
-    if inputs.device.type != "cpu":
+    """Return whether compiled steps can run cells: their kernels add float32 numbers, on CPU or where Triton runs."""
+    if any(weight.dtype != torch.float32 for cell in cells for weight in cell.parameters()):
         return False
-    return all(weight.dtype == torch.float32 for cell in cells for weight in cell.parameters())
+    return inputs.device.type == "cpu" or (inputs.device.type == "cuda" and _triton_runs(inputs.device))
+
+
+def _triton_runs(device: torch.device) -> bool:
+    from asr.nn import gpu_steps
+
+    return gpu_steps.works_on(device, gpu_steps.product_type(device))
 
 
 def _is_torchs(cells: Sequence[Lstm], inputs: Sequence[Tensor], in_parts: bool) -> bool:
@@ -102,7 +111,7 @@ def _is_torchs(cells: Sequence[Lstm], inputs: Sequence[Tensor], in_parts: bool) 
 
     Args: in_parts: whether these steps go on from others, as a stream's do; a short recording loads no compiler.
     """
-    if not can_step(cells, inputs[0]):
+    if inputs[0].device.type != "cpu" or not can_step(cells, inputs[0]):
         return len(inputs[0]) > 0  # torch refuses sequences of no steps
     if torch.is_grad_enabled():
         return cells[0].hidden_size < SMALL and len(inputs[0]) > 0

@@ -40,7 +40,7 @@ def run_steps(cells: Sequence[Cell], inputs: Sequence[Tensor], states: Sequence[
         tensors: list[Tensor | None] = []
         for cell, product, (hidden, memory) in zip(cells, products, states, strict=True):
             tensors += [cell.normed(product), *cell.operands(), hidden.to(dtype), memory]
-        kernels = [cell.kernel() for cell in cells]
+        kernels = [cell.kernel("cpu") for cell in cells]
         found: tuple[Tensor, ...] = _Steps.apply(kernels, *tensors)  # type: ignore[no-untyped-call]
     return [(hidden, memory) for hidden, memory in _grouped(found, 2)]
 

@@ -8,6 +8,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -37,17 +38,24 @@ class Operands(NamedTuple):
 
 @dataclass(frozen=True)
 class StepKernel:
-    """Compiled steps of a cell, see `asr.nn.kernels`.
+    """Compiled steps of a cell, see `asr.nn.kernels` and `asr.nn.triton_kernels`.
 
     Attributes:
         kept: values a row that the backward step needs besides the open gates.
         splits: whether the recurrent product has another gradient than the sums of the input.
+        whole_rows: whether a cell's step takes numbers of the other cells of its row, as a norm does.
     """
 
     forward: Callable[..., Any]
     backward: Callable[..., Any]
     kept: int = 0
     splits: bool = False
+    whole_rows: bool = False
+
+
+def step_kernels(name: str, device: str) -> Any:
+    """Return the module that holds a cell's compiled steps for a type of device, from numba ("cpu") or Triton."""
+    return import_module(f"asr.nn.{'kernels' if device == 'cpu' else 'triton_kernels'}.{name}")
 
 
 class Cell(nn.Module, ABC):
@@ -121,8 +129,8 @@ class Cell(nn.Module, ABC):
         """Return the weights of a step as kernels want them."""
 
     @abstractmethod
-    def kernel(self) -> StepKernel:
-        """Return the compiled steps; the compiler is not loaded before."""
+    def kernel(self, device: str) -> StepKernel:
+        """Return the compiled steps for a type of device, "cpu" or "cuda"; the compiler is not loaded before."""
 
 
 class GatedCell(Cell):

@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from asr.nn.cells.cell import GatedCell, Gates, Operands, State, StepKernel
+from asr.nn.cells.cell import GatedCell, Gates, Operands, State, StepKernel, step_kernels
 
 
 class Gru(GatedCell):
@@ -40,8 +40,7 @@ class Gru(GatedCell):
         """Return recurrent matrix and biases."""
         return Operands(self.weight_rec, None, torch.cat([self.bias, self.candidate_bias]))
 
-    def kernel(self) -> StepKernel:
-        """Return the compiled steps."""
-        from asr.nn.kernels import gru
-
-        return StepKernel(gru.step_forward, gru.step_backward, kept=self.hidden_size, splits=True)
+    def kernel(self, device: str) -> StepKernel:
+        """Return the compiled steps for a type of device."""
+        kernels = step_kernels("gru", device)
+        return StepKernel(kernels.step_forward, kernels.step_backward, kept=self.hidden_size, splits=True)

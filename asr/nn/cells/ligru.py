@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from asr.nn.cells.cell import GatedCell, Gates, State, StepKernel
+from asr.nn.cells.cell import GatedCell, Gates, State, StepKernel, step_kernels
 
 
 class LightGru(GatedCell):
@@ -39,8 +39,7 @@ class LightGru(GatedCell):
         memory = keep * memory + (1 - keep) * torch.relu(a)
         return {"update": keep}, (memory, memory)
 
-    def kernel(self) -> StepKernel:
-        """Return the compiled steps."""
-        from asr.nn.kernels import ligru
-
-        return StepKernel(ligru.step_forward, ligru.step_backward)
+    def kernel(self, device: str) -> StepKernel:
+        """Return the compiled steps for a type of device."""
+        kernels = step_kernels("ligru", device)
+        return StepKernel(kernels.step_forward, kernels.step_backward)

@@ -3,7 +3,17 @@
 import torch
 from torch import Tensor, nn
 
-from asr.nn.cells.cell import KEEP_BIAS, LSTM_GATES, Cell, Gates, Operands, State, StepKernel, start_matrices
+from asr.nn.cells.cell import (
+    KEEP_BIAS,
+    LSTM_GATES,
+    Cell,
+    Gates,
+    Operands,
+    State,
+    StepKernel,
+    start_matrices,
+    step_kernels,
+)
 
 
 class Lstm(Cell, nn.LSTM):
@@ -39,11 +49,10 @@ class Lstm(Cell, nn.LSTM):
         """Return recurrent matrix and bias."""
         return Operands(self.weight_hh_l0, None, self.bias_ih_l0 + self.bias_hh_l0)
 
-    def kernel(self) -> StepKernel:
-        """Return the compiled steps."""
-        from asr.nn.kernels import lstm
-
-        return StepKernel(lstm.step_forward, lstm.step_backward)
+    def kernel(self, device: str) -> StepKernel:
+        """Return the compiled steps for a type of device."""
+        kernels = step_kernels("lstm", device)
+        return StepKernel(kernels.step_forward, kernels.step_backward)
 
     def run_whole(self, inputs: Tensor, state: State | None) -> tuple[Tensor, State]:
         """Return (outputs (E, N, H), final state) by torch: oneDNN or cuDNN."""

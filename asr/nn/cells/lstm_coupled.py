@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from asr.nn.cells.cell import LSTM_GATES, GatedCell, Gates, State, StepKernel
+from asr.nn.cells.cell import LSTM_GATES, GatedCell, Gates, State, StepKernel, step_kernels
 
 
 class CoupledLstm(GatedCell):
@@ -26,8 +26,7 @@ class CoupledLstm(GatedCell):
         cell = forget * cell + enter * torch.tanh(g)
         return {"input": enter, "forget": forget, "output": show}, (show * torch.tanh(cell), cell)
 
-    def kernel(self) -> StepKernel:
-        """Return the compiled steps."""
-        from asr.nn.kernels import lstm_coupled
-
-        return StepKernel(lstm_coupled.step_forward, lstm_coupled.step_backward)
+    def kernel(self, device: str) -> StepKernel:
+        """Return the compiled steps for a type of device."""
+        kernels = step_kernels("lstm_coupled", device)
+        return StepKernel(kernels.step_forward, kernels.step_backward)

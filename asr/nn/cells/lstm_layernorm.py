@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from asr.nn.cells.cell import LSTM_GATES, GatedCell, Gates, Operands, State, StepKernel
+from asr.nn.cells.cell import LSTM_GATES, GatedCell, Gates, Operands, State, StepKernel, step_kernels
 
 
 class LayerNormLstm(GatedCell):
@@ -45,12 +45,11 @@ class LayerNormLstm(GatedCell):
         vectors = torch.cat([self.bias, self.gain_rec, self.cell_gain, self.cell_bias])
         return Operands(self.weight_rec, None, vectors)
 
-    def kernel(self) -> StepKernel:
-        """Return the compiled steps."""
-        from asr.nn.kernels import lstm_layernorm
-
-        forward, backward = lstm_layernorm.step_forward, lstm_layernorm.step_backward
-        return StepKernel(forward, backward, kept=4 * self.hidden_size, splits=True)
+    def kernel(self, device: str) -> StepKernel:
+        """Return the compiled steps for a type of device."""
+        kernels = step_kernels("lstm_layernorm", device)
+        forward, backward = kernels.step_forward, kernels.step_backward
+        return StepKernel(forward, backward, kept=4 * self.hidden_size, splits=True, whole_rows=True)
 
 
 def _norm(values: Tensor, gain: Tensor, bias: Tensor | None = None) -> Tensor:

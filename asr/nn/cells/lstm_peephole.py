@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from asr.nn.cells.cell import LSTM_GATES, GatedCell, Gates, Operands, State, StepKernel
+from asr.nn.cells.cell import LSTM_GATES, GatedCell, Gates, Operands, State, StepKernel, step_kernels
 
 
 class PeepholeLstm(GatedCell):
@@ -37,8 +37,7 @@ class PeepholeLstm(GatedCell):
         """Return recurrent matrix, bias and peepholes."""
         return Operands(self.weight_rec, None, torch.cat([self.bias, self.peepholes.flatten()]))
 
-    def kernel(self) -> StepKernel:
-        """Return the compiled steps."""
-        from asr.nn.kernels import lstm_peephole
-
-        return StepKernel(lstm_peephole.step_forward, lstm_peephole.step_backward)
+    def kernel(self, device: str) -> StepKernel:
+        """Return the compiled steps for a type of device."""
+        kernels = step_kernels("lstm_peephole", device)
+        return StepKernel(kernels.step_forward, kernels.step_backward)

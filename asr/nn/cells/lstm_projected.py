@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from asr.nn.cells.cell import LSTM_GATES, GatedCell, Gates, Operands, State, StepKernel
+from asr.nn.cells.cell import LSTM_GATES, GatedCell, Gates, Operands, State, StepKernel, step_kernels
 from asr.nn.cells.lstm import lstm_step
 
 
@@ -41,8 +41,7 @@ class ProjectedLstm(GatedCell):
         """Return recurrent matrix, projection and bias."""
         return Operands(self.weight_rec, self.projection, self.bias)
 
-    def kernel(self) -> StepKernel:
-        """Return the compiled steps: the LSTM's."""
-        from asr.nn.kernels import lstm
-
-        return StepKernel(lstm.step_forward, lstm.step_backward)
+    def kernel(self, device: str) -> StepKernel:
+        """Return the compiled steps for a type of device: the LSTM's."""
+        kernels = step_kernels("lstm", device)
+        return StepKernel(kernels.step_forward, kernels.step_backward)

@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from asr.nn.cells.cell import KEEP_BIAS, Cell, Gates, History, Operands, State, StepKernel, start_matrices
+from asr.nn.cells.cell import KEEP_BIAS, Cell, Gates, History, Operands, State, StepKernel, start_matrices, step_kernels
 
 
 class MinimalGru(Cell):
@@ -61,8 +61,7 @@ class MinimalGru(Cell):
         """Return the bias."""
         return Operands(None, None, self.bias)
 
-    def kernel(self) -> StepKernel:
-        """Return the compiled steps."""
-        from asr.nn.kernels import mingru
-
-        return StepKernel(mingru.step_forward, mingru.step_backward)
+    def kernel(self, device: str) -> StepKernel:
+        """Return the compiled steps for a type of device."""
+        kernels = step_kernels("mingru", device)
+        return StepKernel(kernels.step_forward, kernels.step_backward)

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from asr.nn.cells.cell import GatedCell, Gates, State, StepKernel
+from asr.nn.cells.cell import GatedCell, Gates, State, StepKernel, step_kernels
 
 Activation = Literal["tanh", "relu"]
 
@@ -41,10 +41,9 @@ class Rnn(GatedCell):
         """Return what each cell holds: what it puts out."""
         return state[0]
 
-    def kernel(self) -> StepKernel:
-        """Return the compiled steps."""
-        from asr.nn.kernels import rnn
-
+    def kernel(self, device: str) -> StepKernel:
+        """Return the compiled steps for a type of device."""
+        kernels = step_kernels("rnn", device)
         if self.activation == "tanh":
-            return StepKernel(rnn.tanh_forward, rnn.tanh_backward)
-        return StepKernel(rnn.relu_forward, rnn.relu_backward)
+            return StepKernel(kernels.tanh_forward, kernels.tanh_backward)
+        return StepKernel(kernels.relu_forward, kernels.relu_backward)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from asr.nn.cells.cell import LSTM_GATES, GatedCell, Gates, State, StepKernel
+from asr.nn.cells.cell import LSTM_GATES, GatedCell, Gates, State, StepKernel, step_kernels
 
 NOTHING = -1e9  # the stabiliser before the first step, the logarithm of a weight of 0
 
@@ -46,8 +46,7 @@ class ScalarLstm(GatedCell):
         cell, norm, _ = state[1].chunk(3, -1)
         return cell / norm
 
-    def kernel(self) -> StepKernel:
-        """Return the compiled steps."""
-        from asr.nn.kernels import slstm
-
-        return StepKernel(slstm.step_forward, slstm.step_backward, kept=self.hidden_size)
+    def kernel(self, device: str) -> StepKernel:
+        """Return the compiled steps for a type of device."""
+        kernels = step_kernels("slstm", device)
+        return StepKernel(kernels.step_forward, kernels.step_backward, kept=self.hidden_size)
