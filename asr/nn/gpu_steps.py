@@ -29,12 +29,10 @@ def run_steps(cells: Sequence[Cell], inputs: Sequence[Tensor], states: Sequence[
     has no gradient.
     """
     jobs = list(zip(cells, inputs, states, strict=True))
-    if (
-        len({(cell.kernel("cuda"), values.shape[:2], cell.hidden_size, cell.output_size) for cell, values, _ in jobs})
-        > 1
-    ):
-        return [history for job in jobs for history in _run_stacked([job])]
-    return _run_stacked(jobs)
+    shapes = {(values.shape[:2], cell.hidden_size, cell.output_size) for cell, values, _ in jobs}
+    if len({cell.kernel("cuda") for cell in cells}) == len(shapes) == 1:
+        return _run_stacked(jobs)
+    return [history for job in jobs for history in _run_stacked([job])]
 
 
 def _run_stacked(jobs: Sequence[tuple[Cell, Tensor, State]]) -> list[History]:
@@ -132,7 +130,7 @@ def _back(
     if from_above is not None:
         shown.copy_(from_above)
     d_inner = shown if projection is None else torch.empty_like(inner[:, 1:], memory_format=torch.contiguous_format)
-    d_gates, d_memory = torch.empty_like(gates), torch.zeros_like(memory[:, 0])
+    d_gates, d_memory = torch.empty_like(gates), memory.new_zeros(memory[:, 0].shape)
     d_past = torch.empty_like(gates) if kernel.splits else d_gates
     d_extra = vectors.new_zeros(*d_memory.shape[:2], vectors.shape[-1] - width)
     outside = d_memory if from_memory is None else from_memory.contiguous()
@@ -183,13 +181,10 @@ def _right_on(device: torch.device, dtype: torch.dtype) -> bool:
     sums, vectors = torch.full((1, 2, 1, 1), 0.5, dtype=dtype, device=device), torch.zeros(1, 1, device=device)
     with torch.autocast(device.type, enabled=False), torch.cuda.device_of(sums):
         weight, start = torch.ones(1, 1, 1, device=device), torch.zeros(1, 1, 1, dtype=dtype, device=device)
-        hidden, *others = _ahead(kernel, sums, weight, None, vectors, start, vectors.new_empty(1, 1, 0))
-        above = torch.ones_like(sums)
-        _, d_weight, *_ = _back(
-            kernel, above, None, sums, weight, None, vectors, hidden, others[0], others[1], others[2]
-        )
+        values = _ahead(kernel, sums, weight, None, vectors, start, vectors.new_empty(1, 1, 0))
+        _, d_weight, *_ = _back(kernel, torch.ones_like(sums), None, sums, weight, None, vectors, *values)
     first = math.tanh(0.5)
     second = math.tanh(0.5 + first)
     assert d_weight is not None
-    found = [*hidden[0, 1:].flatten().tolist(), float(d_weight)]
+    found = [*values[0][0, 1:].flatten().tolist(), float(d_weight)]
     return all(abs(a - b) < _TOLERANCE for a, b in zip(found, (first, second, first * (1 - second**2)), strict=True))

@@ -5,7 +5,6 @@ The interpreter is chosen when triton is imported, by TRITON_INTERPRET=1: so thi
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,35 +14,8 @@ from asr.nn.cells.cell import Cell, History
 from asr.nn.gpu_steps import run_steps, works_on
 from asr.nn.recurrence import run_plain
 from asr.nn.triton_kernels import rnn
+from tests.nn.gpu_steps_cases import CASES, Case
 from tests.nn.test_cells import HIDDEN_IS_MEMORY, cell_of, inputs_of, state_of
-
-
-@dataclass(frozen=True)
-class Case:
-    """What is run.
-
-    Attributes:
-        steps: of the two directions.
-        losses: whether hidden values and memory have a gradient.
-        bfloat16: under autocast.
-    """
-
-    steps: tuple[int, int]
-    rows: int
-    size: int
-    losses: tuple[bool, bool] = (True, True)
-    bfloat16: bool = False
-
-
-CASES = {
-    "batch": Case((7, 7), 3, 6),
-    "one step of one row": Case((1, 1), 1, 5, (False, True)),
-    "no steps": Case((0, 0), 3, 6),
-    "no rows": Case((2, 2), 0, 6),
-    "directions of different lengths": Case((1, 2), 1, 6),
-    "cells of several programs": Case((2, 2), 1, 130, (True, False)),
-    "bfloat16": Case((7, 7), 3, 40, (True, True), True),
-}
 
 
 def results(name: CellName, case: Case, *, plain: bool) -> dict[str, Tensor]:
@@ -101,7 +73,7 @@ def gradient(tensor: Tensor) -> Tensor:
 
 
 def distances(name: CellName, case: Case) -> dict[str, float]:
-    """Return the difference of each tensor from the plain way, as a share of the largest norm of its kind."""
+    """Return the difference of each tensor from the plain way, as a share of its norm."""
     found, expected = results(name, case, plain=False), results(name, case, plain=True)
     assert all(found[key].shape == value.shape for key, value in expected.items())
     return {

@@ -5,9 +5,9 @@ layer side by side.  A program takes one row of one direction, and `block` of it
 normalised together.  What is computed is float32; arrays not marked so are of the type of the products.  E is the
 number of steps, N of rows, G of gates.
 
-    forward(step, gates, past, vectors, kept, memory, inner, steps, rows, size, block)
-    backward(step, gates, vectors, kept, memory, inner, above, from_memory, d_memory, d_gates, d_past, d_extra,
-             steps, rows, size, block, remembers)
+    step_forward(step, gates, past, vectors, kept, memory, inner, steps, rows, size, block)
+    step_backward(step, gates, vectors, kept, memory, inner, above, from_memory, d_memory, d_gates, d_past, d_extra,
+                  steps, rows, size, block, remembers)
 
     step         the step to take; a cell without recurrent product takes all, whatever this says
     gates        (C, E, N, G * H)  the sums that the input gives; the open gates are left in their place

@@ -25,11 +25,11 @@ def launcher(
         tensors: in the order of the function's arguments, contiguous.
         inner: (C, E + 1, N, H), which has all the numbers in its shape.
     """
-    directions, steps, rows, size = inner.shape
+    directions, places, rows, size = inner.shape
     whole = 1 << (size - 1).bit_length()
     block = whole if kernel.whole_rows else min(whole, _BLOCK)
     grid = (directions * rows, -(-size // block), 1)
-    arguments = (*tensors, steps - 1, rows, size, block, *flags)
+    arguments = (*tensors, places - 1, rows, size, block, *flags)
     warps = max(1, min(block // _PER_WARP, _MOST_WARPS))
     compiled = function.warmup(0, *arguments, grid=grid, num_warps=warps)
     if compiled is None:  # by Triton's interpreter, as the tests have it
