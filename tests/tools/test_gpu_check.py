@@ -49,6 +49,7 @@ def test_agreement(task: Any) -> None:
 def test_cells(task: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     result = gpu_check.cells(task)
     assert result["passed"]
+    assert result["steps_by"] == "numba"
     assert set(result["cpu_to_gpu"]) == set(result["ratio_to_cudnn"]) == set(CELL_NAMES)
     assert all(ratios["2"] > 0 for ratios in result["ratio_to_cudnn"].values())
     monkeypatch.setattr(gpu_check, "_apart", lambda name, device: 0.01 if name == "gru" else 0.0)

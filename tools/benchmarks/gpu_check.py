@@ -183,7 +183,20 @@ def cells(task: Task) -> dict[str, Any]:
             ratio = _step_seconds(_stacked(task.scale, name, device), inputs) / reference
             found.setdefault("ratio_to_cudnn", {}).setdefault(name, {})[str(rows)] = round(ratio, 2)
     apart = {name: _apart(name, device) for name in CELL_NAMES}
-    return {"passed": max(apart.values()) < CELL_TOLERANCE, "cpu_to_gpu": apart, **found}
+    passed = max(apart.values()) < CELL_TOLERANCE
+    return {"passed": passed, "steps_by": _compiler(device), "cpu_to_gpu": apart, **found}
+
+
+def _compiler(device: "torch.device") -> str:
+    """Return what has compiled the steps of cells on the device, or "plain" where they are a loop in torch."""
+    import torch
+
+    from asr.nn.cells import make_cell
+    from asr.nn.recurrence import can_step
+
+    if not can_step([make_cell("gru", 1, 1)], torch.empty(1, 1, 1, device=device)):
+        return "plain"
+    return "numba" if device.type == "cpu" else "triton"
 
 
 def _cudnn(scale: Scale, device: "torch.device") -> "Callable[[torch.Tensor], torch.Tensor]":
@@ -225,23 +238,26 @@ def _step_seconds(network: "Callable[[torch.Tensor], torch.Tensor]", inputs: "to
 
 
 def _apart(name: Any, device: "torch.device") -> float:
-    """Return how far the outputs and gradients of a cell on the device are from those on the CPU, as a share."""
+    """Return how far two directions of a cell on the device are from those on the CPU, as a share.
+
+    Compared are outputs, and gradients that come from them and from the memory at the end.
+    """
     import torch
 
-    from asr.nn.cells import make_cell
+    from asr.nn.cells import make_cells
     from asr.nn.recurrence import run_cells
 
     torch.manual_seed(1)
-    cell, inputs = make_cell(name, 16, 24), torch.randn(20, 3, 16)
+    cells, inputs = torch.nn.ModuleList(make_cells(2, name, 16, 24)), torch.randn(20, 3, 16)
     results = []
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         for place in (torch.device("cpu"), device):
-            moved = cell.to(place)
+            moved = cells.to(place)
             moved.zero_grad()
-            ((outputs, _),) = run_cells([moved], [inputs.to(place)])
-            outputs.square().sum().backward()
+            found = run_cells(list(moved), [inputs.to(place), inputs.flip(0).to(place)])
+            sum(outputs.square().sum() + memory.sum() for outputs, (_, memory) in found).backward()
             gradients = [weight.grad.cpu().clone() for weight in moved.parameters() if weight.grad is not None]
-            results.append([outputs.detach().cpu(), *gradients])
+            results.append([*(outputs.detach().cpu() for outputs, _ in found), *gradients])
     return max(float((a - b).norm() / a.norm()) for a, b in zip(*results, strict=True))
 
 
