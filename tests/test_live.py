@@ -164,6 +164,14 @@ def test_raw_samples_of_standard_input_are_what_the_file_holds(file: Path, model
     assert done.stdout.decode() == Recognizer(model).transcribe(samples, RATE).text + "\n"
 
 
+def test_a_file_on_standard_input_is_not_heard_as_noise(file: Path) -> None:
+    done = run("-", "--model", str(file), stdin=b"RIFF" + bytes(40) + raw())
+    assert done.returncode == 3
+    assert done.stdout == b""
+    assert b"standard input is a WAV file, and --live reads raw samples" in done.stderr
+    assert done.stderr.count(b"\n") == 1
+
+
 def test_events_as_json(file: Path) -> None:
     done = run("-", "--model", str(file), "--format", "json", "endpoint.silence_ms=300", stdin=raw())
     rows = [json.loads(line) for line in done.stdout.splitlines()]

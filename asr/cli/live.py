@@ -13,7 +13,7 @@ import numpy as np
 from asr.cli import searching
 from asr.cli.notes import log_on_stderr
 from asr.cli.settings import Settings
-from asr.errors import EXIT_DONE, MachineError, UsageError
+from asr.errors import EXIT_DONE, DataError, MachineError, UsageError
 
 if TYPE_CHECKING:
     from asr.live import Event, LiveRecognizer
@@ -23,6 +23,7 @@ MAX_RATE = 384_000
 STANDARD_INPUT = "-"
 _BLOCK_SECONDS = 0.05  # of audio handed on at a time
 _FULL_SCALE = 32768  # of 16-bit samples
+_FILES = {b"RIFF": "WAV", b"fLaC": "FLAC", b"OggS": "Ogg", b"ID3": "MP3", b"NIST": "SPHERE"}  # how they begin
 _CLEAR = "\r\x1b[K"  # to the start of the line, and all of it away
 
 
@@ -93,13 +94,28 @@ def _put(events: "list[Event]", style: str) -> None:
 
 
 def _standard_input(rate: int) -> Iterator[np.ndarray]:
-    """Yield raw 16-bit little-endian samples of one channel as floats, as soon as they come."""
-    size, rest = 2 * max(1, int(_BLOCK_SECONDS * rate)), b""
+    """Yield raw 16-bit little-endian samples of one channel as floats, as soon as they come.
+
+    Raises: DataError for the header of an audio file, which would be heard as noise.
+    """
+    size, rest, begun = 2 * max(1, int(_BLOCK_SECONDS * rate)), b"", False
     while data := os.read(sys.stdin.fileno(), size):
         data = rest + data
+        if not begun:
+            begun = True
+            _refuse_file(data)
         whole = len(data) // 2 * 2
         rest = data[whole:]
         yield np.frombuffer(data[:whole], "<i2").astype(np.float32) / _FULL_SCALE
+
+
+def _refuse_file(head: bytes) -> None:
+    for mark, name in _FILES.items():
+        if head.startswith(mark):
+            raise DataError(
+                f"standard input is a {name} file, and --live reads raw samples of 16 bits: leave --live out, or have"
+                " the recorder write them (arecord -t raw)"
+            )
 
 
 def _microphone(rate: int) -> Iterator[np.ndarray]:
