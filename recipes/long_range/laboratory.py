@@ -25,6 +25,7 @@ from recipes.long_range.training import Run, run_alone
 LENGTHS = (30, 100, 300, 1000)
 FURTHER = {1000: 2000}  # length -> where those go who solve it
 GRADIENTS = ("adding", 300)  # whose gradients are drawn: the loss of adding stands at its last step alone
+RUNAWAY = 10.0  # times the loss without a memory
 OUT = Path(__file__).resolve().parents[2] / "runs" / "long_range"
 
 Result = dict[str, Any]
@@ -122,7 +123,8 @@ def as_cell(result: Result | None) -> str:
         return ""
     if result["solved"]:
         return f"**{result['updates']:,}**"
-    return "no number" if result["error"] is None else f"{result['error'] / result['baseline']:.2f}"
+    left = None if result["error"] is None else result["error"] / result["baseline"]
+    return "ran away" if left is None or left > RUNAWAY else f"{left:.2f}"
 
 
 def as_text(results: Sequence[Result]) -> str:
