@@ -5,6 +5,7 @@
 #   stage NAME [OPTIONS] -- COMMAND     does one stage
 #   model_stages TRAIN.jsonl TOKENS...  does all stages after `prepare`; TOKENS are options of `asr tokens`
 #   latency_stages CHUNK+RIGHT...       scores a live model at several latencies
+#   small_stages NAME                   makes NAME.safetensors, the model as int8, and scores the test part with it
 #   language_model_stages TRAIN.jsonl HELD_OUT    scores the test part with a 3-gram of the training texts, too
 #
 # A recipe with the option --train (extra=([train]=train)) trains on train.jsonl, or on train_all.jsonl, which holds valid.
@@ -261,6 +262,16 @@ latency_stages() { # CHUNK+RIGHT...: the scores of a live model for each chunk a
                 --out "$heard.score.json"
         done
     done
+}
+
+small_stages() { # NAME: the model with its matrices as int8, and the test part scored with it
+    local small=$out/$1.safetensors test=$out/data/test.jsonl heard=$out/test-int8
+    stage average.int8 --input "$out/model.safetensors" --output "$small" \
+        -- asr average "$out/model.safetensors" --storage int8 --out "$small"
+    stage decode.int8 --input "$small" --input "$corpus" --input "$test" --output "$heard.hyp.jsonl" \
+        -- asr decode "$test" --model "$small" --out "$heard.hyp.jsonl" ${lexicon:+--beam 100}
+    stage score.int8 --input "$test" --input "$heard.hyp.jsonl" --input "$out/tokens.json" --output "$heard.score.json" \
+        -- asr score "$test" "$heard.hyp.jsonl" --tokens "$out/tokens.json" --case lower --out "$heard.score.json"
 }
 
 check_stages() { # reads and sets the variables of model_stages

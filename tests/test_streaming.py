@@ -214,7 +214,7 @@ def test_a_stream_of_nothing_says_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("normalization", "encoder", "says"),
-    [("running", {}, r"offline.*chunk_ms=320"), ("utterance", CHUNKED, "normalization=running")],
+    [("running", {}, r"offline.*an4-live.*--from it"), ("utterance", CHUNKED, "normalization=running")],
 )
 def test_a_model_that_cannot_stream_says_what_to_use(normalization: str, encoder: dict[str, object], says: str) -> None:
     with pytest.raises(UsageError, match=says):

@@ -32,13 +32,5 @@ if [[ ${extra[lm]} == yes ]]; then
 fi
 [[ ${extra[live]} == no ]] || latency_stages 0+0 630+600 300+270 150+120 30+60
 
-# the same model with its matrices as int8: the file that comes with the project is this one, of seed 1
-small=$out/an4-int8.safetensors
-stage average.int8 --input "$out/model.safetensors" --output "$small" \
-    -- asr average "$out/model.safetensors" --storage int8 --out "$small"
-stage decode.int8 --input "$small" --input "$corpus" --input "$data/test.jsonl" --output "$out/test-int8.hyp.jsonl" \
-    -- asr decode "$data/test.jsonl" --model "$small" --out "$out/test-int8.hyp.jsonl" ${lexicon:+--beam 100}
-stage score.int8 --input "$data/test.jsonl" --input "$out/test-int8.hyp.jsonl" --input "$out/tokens.json" \
-    --output "$out/test-int8.score.json" \
-    -- asr score "$data/test.jsonl" "$out/test-int8.hyp.jsonl" --tokens "$out/tokens.json" --case lower \
-    --out "$out/test-int8.score.json"
+# the same model with its matrices as int8: the files that come with the project are such, of seed 1
+small_stages an4-int8

@@ -44,9 +44,11 @@ _CURE = "get the script again"
 _SHARED = {"black_": "blackjokes", "bore_": "borejokes", "border_": "border", "shout_": "border", "intro_": "intro"}
 _FONTS = {"font_small": "small", "font_big": "big"}  # the two fish, who are the same in all levels
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
-_GAP = r"(?:\s|--(?!\[)[^\n]*+)*+"  # white space and comments; *+ gives nothing back, so no text takes long
+# White space and comments.  Each text has one way to be read, so none takes long; Python 3.11's *+ on a group is not
+# to be trusted: once in many runs it took the start of a comment that it had refused.
+_GAP = r"(?:\s|--(?!\[)[^\n]*(?:\n|\Z))*"
 _BLANK = re.compile(_GAP)
-_STRING = r'"(?:[^"\\\n]|\\[^\n])*+"'
+_STRING = r'"(?:[^"\\\n]|\\[^\n])*"'
 _STRING_OR_COMMENT = re.compile(rf"(?P<string>{_STRING})|--[^\n]*")
 _CALL = re.compile(rf"(?P<function>[A-Za-z]+){_GAP}\({_GAP}(?P<strings>{_STRING}(?:{_GAP},{_GAP}{_STRING})*){_GAP}\)")
 _ESCAPE = re.compile(r"\\(.)")

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -95,7 +96,7 @@ def test_without_triton_cells_take_the_plain_way(
         assert not gpu_steps.works_on(torch.device("cpu"), torch.float32)
         assert not gpu_steps.works_on(torch.device("cpu"), torch.float32)
     assert len(caplog.messages) == 1, "one line, once"
-    assert "'triton" in caplog.messages[0]
+    assert re.search("import of triton halted|No module named 'triton", caplog.messages[0])
     assert ran_on_a_card("gru") == "plain"
     assert capfd.readouterr() == ("", "")
 

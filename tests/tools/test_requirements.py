@@ -14,6 +14,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[2]
 IMPORTED_AS = {"ruamel.yaml": "ruamel"}
 PARTS = ("install_requires", "plots", "huggingface", "ray", "microphone")  # what the package itself imports
+BROUGHT = {"triton"}  # by torch where it is of use; without it cells take their plain way on GPUs
 NOT_IMPORTED = {"torchaudio", "tensorboard"}  # the reference of the frontend's tests; Lightning's logger imports it
 
 
@@ -84,7 +85,7 @@ def test_every_import_is_declared_and_every_declared_package_imported() -> None:
                 names = [node.module or ""]
             imported |= {name.split(".")[0] for name in names}
     ours = {IMPORTED_AS.get(one.name, one.name) for part in PARTS for one in declared(part)}
-    assert imported - set(sys.stdlib_module_names) - {"asr"} <= ours
+    assert imported - set(sys.stdlib_module_names) - {"asr"} - BROUGHT <= ours
     assert ours - imported <= NOT_IMPORTED
 
 
