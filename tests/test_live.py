@@ -168,7 +168,7 @@ def test_a_file_on_standard_input_is_not_heard_as_noise(file: Path) -> None:
     done = run("-", "--model", str(file), stdin=b"RIFF" + bytes(40) + raw())
     assert done.returncode == 3
     assert done.stdout == b""
-    assert b"standard input is a WAV file, and --live reads raw samples" in done.stderr
+    assert b"standard input is a .wav file, and --live reads raw samples" in done.stderr
     assert done.stderr.count(b"\n") == 1
 
 

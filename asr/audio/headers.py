@@ -5,6 +5,23 @@ from pathlib import Path
 _STREAMED = 0x7FFF0000  # a size from here on was written by a program that could not know it yet
 _OGG_PAGE = 65307  # bytes of the longest page
 
+_MARKS = {
+    b"RIFF": ".wav",
+    b"RIFX": ".wav",
+    b"fLaC": ".flac",
+    b"OggS": ".ogg",
+    b"ID3": ".mp3",
+    b"NIST_1A": ".sph",
+}
+
+
+def audio_suffix(head: bytes) -> str | None:
+    """Return the suffix of the format that a file with these first bytes has, such as ".wav"; None: none that we know.
+
+    MP3 is known by its tags alone: a bare frame begins as raw samples may.
+    """
+    return next((suffix for mark, suffix in _MARKS.items() if head.startswith(mark)), None)
+
 
 def truncation(path: str | Path, format_name: str) -> str | None:
     """Return how the file falls short of its header, such as "holds 10 of 20 bytes of audio", or None.

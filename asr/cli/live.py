@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from asr.audio.headers import audio_suffix
 from asr.cli import searching
 from asr.cli.notes import log_on_stderr
 from asr.cli.settings import Settings
@@ -23,7 +24,6 @@ MAX_RATE = 384_000
 STANDARD_INPUT = "-"
 _BLOCK_SECONDS = 0.05  # of audio handed on at a time
 _FULL_SCALE = 32768  # of 16-bit samples
-_FILES = {b"RIFF": "WAV", b"fLaC": "FLAC", b"OggS": "Ogg", b"ID3": "MP3", b"NIST": "SPHERE"}  # how they begin
 _CLEAR = "\r\x1b[K"  # to the start of the line, and all of it away
 
 
@@ -110,12 +110,11 @@ def _standard_input(rate: int) -> Iterator[np.ndarray]:
 
 
 def _refuse_file(head: bytes) -> None:
-    for mark, name in _FILES.items():
-        if head.startswith(mark):
-            raise DataError(
-                f"standard input is a {name} file, and --live reads raw samples of 16 bits: leave --live out, or have"
-                " the recorder write them (arecord -t raw)"
-            )
+    if suffix := audio_suffix(head):
+        raise DataError(
+            f"standard input is a {suffix} file, and --live reads raw samples of 16 bits: leave --live out, or have the"
+            " recorder write them (arecord -t raw)"
+        )
 
 
 def _microphone(rate: int) -> Iterator[np.ndarray]:

@@ -7,7 +7,6 @@
 """
 
 from collections.abc import Sequence
-from importlib import import_module
 
 import torch
 from torch import Tensor
@@ -47,9 +46,11 @@ def run_histories(cells: Sequence[Cell], inputs: Sequence[Tensor], states: Seque
     starts = [_start(cell, values, state) for cell, values, state in zip(cells, inputs, states, strict=True)]
     if can_step(cells, inputs[0]):
         # not above: torch's own way loads no compiler
-        steps = import_module("asr.nn.steps" if inputs[0].device.type == "cpu" else "asr.nn.gpu_steps")
-        histories: list[History] = steps.run_steps(cells, inputs, starts)
-        return histories
+        if inputs[0].device.type == "cpu":
+            from asr.nn.steps import run_steps
+        else:
+            from asr.nn.gpu_steps import run_steps
+        return run_steps(cells, inputs, starts)
     return [run_plain(cell, values, start) for cell, values, start in zip(cells, inputs, starts, strict=True)]
 
 

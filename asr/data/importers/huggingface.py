@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from asr.audio.headers import audio_suffix
 from asr.data.importers.columns import column_notes, match_columns
 from asr.data.importers.problems import BAD_ROW
 from asr.data.importers.reading import read_text
@@ -27,14 +28,6 @@ _MAX_JSON_BYTES = 1 << 26
 _ROWS = 64  # held at a time: a row may hold minutes of audio
 _MAX_NAME = 100  # letters of an id that become part of a file's name
 _SHARD = re.compile(r"(?P<split>.+?)-\d{5}-of-\d{5}(?:-[0-9a-f]+)?")
-_MAGIC = (
-    (b"RIFF", ".wav"),
-    (b"RIFX", ".wav"),
-    (b"fLaC", ".flac"),
-    (b"OggS", ".ogg"),
-    (b"ID3", ".mp3"),
-    (b"NIST_1A", ".sph"),
-)
 
 
 def read(task: Task) -> list[Draft]:
@@ -252,7 +245,7 @@ def _text(values: Mapping[str, Any], key: str) -> str | None:
 
 def _written(data: bytes, name: str, number: int, task: Task) -> str:
     """Write the bytes of an audio file; return its path."""
-    suffix = next((suffix for magic, suffix in _MAGIC if data.startswith(magic)), None)
+    suffix = audio_suffix(data)
     if suffix is None and data[:1] == b"\xff" and data[1:2] >= b"\xe0":
         suffix = ".mp3"  # a frame without tags before it
     if suffix is None:
