@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 import asr
 from asr.data.archives import Archive, Lot, Shelf
-from asr.errors import DataError, InputError, MachineError, UsageError, writing
+from asr.errors import DataError, InputError, MachineError, UsageError, to_install, writing
 from asr.receipts import cores, file_hash
 from asr.recognizer import Recognizer, RecognizerConfig, Transcript
 from asr.store import json_text, read_header, replacing, write_json, write_text
@@ -569,7 +569,7 @@ def _imported() -> Any:
     try:
         import ray
     except ImportError:
-        raise MachineError("--ray needs the package ray, which is not here: pip install 'asr[ray]'") from None
+        raise MachineError(f"--ray needs the package ray, which is not here: {to_install('ray')}") from None
     return ray
 
 

@@ -147,6 +147,9 @@ def _describe(config_type: type[Config], fault: Any) -> str:
     path = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
         return f"{path}: unknown key{did_you_mean(str(fault['loc'][-1]), _fields_at(config_type, fault['loc'][:-1]))}"
+    if fault["type"] == "literal_error" and isinstance(fault["input"], str):
+        known = re.findall(r"'([^']*)'", fault["ctx"]["expected"])
+        return f"{path}: {_SHORT.repr(fault['input'])} is no choice{did_you_mean(fault['input'], known)}"
     message = fault["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     found = fault.get("input")

@@ -6,6 +6,7 @@ Every message is one line: where, what is wrong, the value found, what is allowe
 import difflib
 import errno
 import json
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,6 +50,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if close:
         return f"; did you mean '{close[0]}'?"
     return f"; known: {', '.join(names)}" if names else ""
+
+
+def to_install(package: str) -> str:
+    """Return the command that installs a package for the Python that runs, whichever `pip` comes first on the path."""
+    return f"{sys.executable} -m pip install {package}"
 
 
 _CURES = {

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from asr.config import Config, parse
-from asr.errors import DataError
+from asr.errors import DataError, UsageError
 from asr.features.frontend import FeatureConfig, Frontend
 from asr.features.normalization import Moments
 from asr.nn.chunks import WHOLE, Context
@@ -33,7 +33,10 @@ class ModelConfig(Config):
         for key in ("chunk_ms", "right_context_ms", "lookahead_ms"):
             value = getattr(self.encoder, key)
             if 0 < value < self.frame_ms:
-                raise ValueError(f"encoder.{key}={value:g} is shorter than one encoder frame of {self.frame_ms:g} ms")
+                raise ValueError(
+                    f"encoder.{key}={value:g} is shorter than one encoder frame of {self.frame_ms:g} ms;"
+                    f" give at least that, or 0 ({'all' if key == 'chunk_ms' else 'none'})"
+                )
         return self
 
     @property
@@ -94,6 +97,7 @@ class AcousticModel(nn.Module):
         self.tokenizer = tokenizer
         self.notes = notes or ModelNotes()
         self.geometry = config.geometry()
+        self._in_chunks = config.encoder.chunk_ms > 0  # whether it was trained so; `see` changes the configuration
         with torch.device("cpu"):  # its constants are computed even where the weights are only shapes yet
             self.frontend = Frontend(config.features)
         self.encoder = Encoder(
@@ -112,8 +116,13 @@ class AcousticModel(nn.Module):
     def see(self, chunk_ms: float, right_context_ms: float) -> None:
         """Let the backward direction see another chunk and right context than it was saved with; a chunk of 0 is all.
 
-        Raises: UsageError for a model of one direction, or a context that is none.
+        Raises: UsageError for a model that was not trained in chunks, or a context that is none.
         """
+        if chunk_ms and self.config.encoder.bidirectional and not self._in_chunks:
+            raise UsageError(
+                f"encoder.chunk_ms={chunk_ms:g}: this model was trained on whole recordings and mishears chunks;"
+                " take one that was trained in chunks, such as an4-live"
+            )
         seen = {"chunk_ms": chunk_ms, "right_context_ms": right_context_ms}
         values = self.config.model_dump(mode="json")
         values["encoder"] |= seen

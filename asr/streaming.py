@@ -147,7 +147,7 @@ def refuse_offline(config: ModelConfig) -> None:
     if not config.encoder.streams:
         raise UsageError(
             "this model is offline: its backward direction begins at the end of the recording; take one that streams,"
-            " such as an4-live, or make one of this: asr train conf/an4-live.yaml --from it"
+            " such as an4-live, or teach this one to (docs/lstm.md, 'Speaking before the utterance has ended')"
         )
     if config.features.normalization == "utterance":
         raise UsageError(

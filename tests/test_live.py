@@ -172,6 +172,24 @@ def test_a_file_on_standard_input_is_not_heard_as_noise(file: Path) -> None:
     assert done.stderr.count(b"\n") == 1
 
 
+def test_what_holds_no_sample_at_all_is_told(file: Path) -> None:
+    done = run("-", "--model", str(file), stdin=b"")
+    assert done.returncode == 3
+    assert done.stderr == b"asr transcribe: standard input ended before any sample; see whether the recorder runs\n"
+
+
+def test_speech_unlike_the_training_is_flagged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "speech.raw"
+    source.write_bytes(raw())
+    tiny_model(**STREAMING, domain={"min_confidence": 0.999}).save(tmp_path / "m.safetensors")
+    with open(source, "rb") as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        assert main(["transcribe", "--live", "-", "--model", str(tmp_path / "m.safetensors")]) == 0
+    assert "asr transcribe: 0.0 s: looks unlike what this model knows" in capsys.readouterr().err
+
+
 def test_events_as_json(file: Path) -> None:
     done = run("-", "--model", str(file), "--format", "json", "endpoint.silence_ms=300", stdin=raw())
     rows = [json.loads(line) for line in done.stdout.splitlines()]
@@ -212,7 +230,7 @@ def test_without_a_way_to_a_microphone_a_line_says_so(
 ) -> None:
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     assert main(["transcribe", "--live", "--model", str(file)]) == 4
-    assert "pip install sounddevice" in capsys.readouterr().err
+    assert "-m pip install sounddevice" in capsys.readouterr().err
 
 
 class NoMicrophone:

@@ -242,5 +242,9 @@ def test_a_model_sees_what_it_is_told_to() -> None:
     model.see(0, 0)
     with pytest.raises(UsageError, match="offline"):
         Stream(model, RATE)
+    model.see(160, 80)
+    assert torch.equal(whole(model, waveform), before)
+    with pytest.raises(UsageError, match="trained on whole recordings and mishears chunks"):
+        model_of().see(320, 0)
     with pytest.raises(UsageError, match="for one direction take lookahead_ms"):
         model_of(**ONE_WAY).see(320, 0)

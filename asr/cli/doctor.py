@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 import asr
 from asr import receipts
-from asr.errors import EXIT_DONE, EXIT_MACHINE
+from asr.errors import EXIT_DONE, EXIT_MACHINE, to_install
 
 HELP = "say what this machine has, what is missing, what that costs and how to cure it"
 
@@ -136,8 +136,8 @@ def examine() -> Iterator[Finding]:
     modules: dict[str, ModuleType] = {}
     for package in NEEDED:
         yield _package(package, modules)
-    for extra, package in EXTRAS.items():
-        yield _extra(extra, package)
+    for package in EXTRAS.values():
+        yield _extra(package)
     yield from processor_findings(modules.get("torch"))
     yield from gpu_findings(modules.get("torch"))
     yield _memory()
@@ -192,10 +192,10 @@ def _package(package: Package, modules: dict[str, ModuleType]) -> Finding:
     return Finding(package.name, "missing", detail, package.cost, cure)
 
 
-def _extra(extra: str, package: Package) -> Finding:
+def _extra(package: Package) -> Finding:
     """Return the finding on a package that one feature alone needs."""
     found = _package(package, {})
-    return found if found.state == "ok" else replace(found, state="note", cure=f"pip install 'asr[{extra}]'")
+    return found if found.state == "ok" else replace(found, state="note", cure=to_install(package.name))
 
 
 def processor_findings(torch: ModuleType | None) -> Iterator[Finding]:

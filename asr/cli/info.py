@@ -157,12 +157,16 @@ def as_text(facts: Mapping[str, Any]) -> str:
 
 def _live(features: Mapping[str, Any], encoder: Mapping[str, Any]) -> str:
     """Return whether the model can be asked while somebody speaks."""
+    one_way = encoder.get("bidirectional") is False
+    reasons = (
+        [] if one_way or encoder.get("chunk_ms") else ["its backward direction begins at the end of the recording"]
+    )
     if features.get("normalization") == "utterance":
-        return "no: it normalises over the whole utterance"
-    if encoder.get("bidirectional") is False:
+        reasons.append("it normalises over the whole utterance")
+    if reasons:
+        return f"no: {', and '.join(reasons)}"
+    if one_way:
         return f"yes: it reads forwards, and {_visible(encoder.get('lookahead_ms', 0))} ms ahead"
-    if not encoder.get("chunk_ms"):
-        return "no: its backward direction begins at the end of the recording"
     chunk, right = (_visible(encoder.get(key, 0)) for key in ("chunk_ms", "right_context_ms"))
     return f"yes: chunks of {chunk} ms with {right} ms behind them"
 

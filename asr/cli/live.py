@@ -14,7 +14,7 @@ from asr.audio.headers import audio_suffix
 from asr.cli import searching
 from asr.cli.notes import log_on_stderr
 from asr.cli.settings import Settings
-from asr.errors import EXIT_DONE, DataError, MachineError, UsageError
+from asr.errors import EXIT_DONE, DataError, MachineError, UsageError, to_install
 
 if TYPE_CHECKING:
     from asr.live import Event, LiveRecognizer
@@ -87,16 +87,23 @@ def _put(events: "list[Event]", style: str) -> None:
             sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
         elif event.kind == "final":
             sys.stdout.write((_CLEAR if sys.stdout.isatty() else "") + event.transcript.text + "\n")
+            _warn(event)
         elif sys.stdout.isatty():
             width = shutil.get_terminal_size().columns - 1
             sys.stdout.write(_CLEAR + event.transcript.text[-width:])
     sys.stdout.flush()
 
 
+def _warn(event: "Event") -> None:
+    sys.stdout.flush()
+    for warning in event.transcript.warnings:
+        print(f"asr transcribe: {event.start:.1f} s: {warning}", file=sys.stderr, flush=True)
+
+
 def _standard_input(rate: int) -> Iterator[np.ndarray]:
     """Yield raw 16-bit little-endian samples of one channel as floats, as soon as they come.
 
-    Raises: DataError for the header of an audio file, which would be heard as noise.
+    Raises: DataError for the header of an audio file, which would be heard as noise, or no sample at all.
     """
     size, rest, begun = 2 * max(1, int(_BLOCK_SECONDS * rate)), b"", False
     while data := os.read(sys.stdin.fileno(), size):
@@ -107,6 +114,8 @@ def _standard_input(rate: int) -> Iterator[np.ndarray]:
         whole = len(data) // 2 * 2
         rest = data[whole:]
         yield np.frombuffer(data[:whole], "<i2").astype(np.float32) / _FULL_SCALE
+    if not begun:
+        raise DataError("standard input ended before any sample; see whether the recorder runs")
 
 
 def _refuse_file(head: bytes) -> None:
@@ -123,8 +132,8 @@ def _microphone(rate: int) -> Iterator[np.ndarray]:
         import sounddevice
     except ImportError:
         raise MachineError(
-            "no way to a microphone: the package sounddevice is missing; pip install sounddevice, or pipe raw samples:"
-            " arecord -f S16_LE -r 16000 -c 1 -t raw | asr transcribe --live -"
+            f"no way to a microphone: the package sounddevice is missing: {to_install('sounddevice')}, or pipe raw"
+            " samples: arecord -f S16_LE -r 16000 -c 1 -t raw | asr transcribe --live -"
         ) from None
     except OSError as error:  # the package is there, and not the library that it calls
         raise MachineError(

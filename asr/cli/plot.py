@@ -33,7 +33,7 @@ def _add_gates(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=CELLS,
         metavar="N",
-        help=f"show so many, those whose gate for keeping moves most (default: {CELLS})",
+        help=f"show at most so many, those whose gate for keeping moves most (default: {CELLS})",
     )
 
 

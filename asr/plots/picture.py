@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asr.errors import MachineError, UsageError
+from asr.errors import MachineError, UsageError, to_install
 from asr.store import replacing
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def require_matplotlib() -> None:
         import matplotlib  # noqa: F401
     except ImportError:
         raise MachineError(
-            "the package matplotlib is missing, which draws pictures; pip install 'asr[plots]'"
+            f"the package matplotlib is missing, which draws pictures: {to_install('matplotlib')}"
         ) from None
 
 

@@ -31,6 +31,10 @@ from asr.training.stopping import InterruptionError
 from asr.training.validation import Validator
 
 OVERFIT_CER = 5.0
+_NOT_LIVE = (
+    "this encoder streams, but the model will not: it normalises over the whole utterance; to use it live, train with"
+    " model.features.normalization=running"
+)
 _STATISTICS_SECONDS = 3600.0
 _PRECISIONS = {"float32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
@@ -66,6 +70,8 @@ def fit(request: Request, *, say: Callable[[str], None], progress: Progress) -> 
         target = OVERFIT_CER if request.overfit else None
         monitor = Monitor(request.out, run, validator, say=say, progress=progress, stop_below_cer=target, guard=guard)
         say(_described(module, resumed=state is not None))
+        if model.config.encoder.streams and not model.config.streams:
+            say(_NOT_LIVE)
         wall_seconds = module.position.wall_seconds
         if not module.finished:
             _train(request, module, monitor, state, say)

@@ -171,7 +171,8 @@ def test_info_needs_no_torch(file) -> None:
 @pytest.mark.parametrize(
     ("normalization", "encoder", "says"),
     [
-        ("utterance", {}, "no: it normalises over the whole utterance"),
+        ("utterance", {}, "no: its backward direction begins at the end of the recording, and it normalises over the"),
+        ("utterance", {"chunk_ms": 160}, "no: it normalises over the whole utterance"),
         ("running", {}, "no: its backward direction begins at the end"),
         ("running", {"bidirectional": False, "lookahead_ms": 80}, "yes: it reads forwards, and 80.0 ms ahead"),
         ("global", {"chunk_ms": 160, "right_context_ms": 80}, "yes: chunks of 160.0 ms with 80.0 ms behind them"),

@@ -109,4 +109,5 @@ def test_without_matplotlib_the_cure_is_said_before_any_work(
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main(["plot", "gates", "no-model", str(audio), "--out", str(tmp_path / "a.png")]) == 4
     said = capsys.readouterr().err
-    assert said == "asr plot: the package matplotlib is missing, which draws pictures; pip install 'asr[plots]'\n"
+    cure = f"{sys.executable} -m pip install matplotlib"
+    assert said == f"asr plot: the package matplotlib is missing, which draws pictures: {cure}\n"

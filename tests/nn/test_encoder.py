@@ -88,7 +88,7 @@ def test_every_parameter_learns() -> None:
         ({"layers": 0}, "layers: input should be greater than or equal to 1, got 0"),
         ({"dropout": 1}, "dropout: input should be less than 1, got 1"),
         ({"layers": 2, "intermediate": 2}, "intermediate must be below layers (2), got 2"),
-        ({"subsampling": "cnn"}, "subsampling: input should be 'conv' or 'vgg', got 'cnn'"),
+        ({"subsampling": "cnn"}, "subsampling: 'cnn' is no choice; known: conv, vgg"),
         ({"subsampling_width": 10**18}, "subsampling_width: input should be less than or equal to 8192"),
         ({"hiden": 3}, "hiden: unknown key; did you mean 'hidden'?"),
     ],

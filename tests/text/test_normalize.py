@@ -120,7 +120,7 @@ def test_any_map_is_refused_or_settles(text: str, mapping: dict[str, str], case:
         ({"map": {"x": "yy", "y": "xx"}}, "text: map: 'x' becomes 'yy', in which 'y' is mapped again"),
         ({"map": {"": "b"}}, "text: map: an empty key matches everywhere"),
         ({"map": {"é": "e", "e\u0301": "e"}}, "text: map: 'é' is given twice in two Unicode forms"),
-        ({"case": "title"}, "text: case: input should be 'lower', 'upper' or 'keep', got 'title'"),
+        ({"case": "title"}, "text: case: 'title' is no choice; known: keep, lower, upper"),
         ({"cas": "lower"}, "text: cas: unknown key; did you mean 'case'?"),
     ],
 )

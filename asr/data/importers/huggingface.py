@@ -18,7 +18,7 @@ from asr.data.importers.problems import BAD_ROW
 from asr.data.importers.reading import read_text
 from asr.data.importers.task import Draft, Task
 from asr.data.names import legal_name, named
-from asr.errors import DataError, MachineError, UsageError, shown, writing
+from asr.errors import DataError, MachineError, UsageError, shown, to_install, writing
 
 if TYPE_CHECKING:
     import pyarrow
@@ -58,7 +58,7 @@ def _need_pyarrow() -> None:
         import pyarrow  # noqa: F401 (whether it is there)
     except ImportError:
         raise MachineError(
-            "pyarrow is not installed, which reads data sets of Hugging Face; pip install pyarrow (or asr[huggingface])"
+            f"the package pyarrow is missing, which reads data sets of Hugging Face: {to_install('pyarrow')}"
         ) from None
 
 
