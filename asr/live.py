@@ -1,7 +1,7 @@
 """A stream of audio → utterances, each with what is heard of it so far and, after a silence, its transcript."""
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _QUIET = 1e-10  # power below which nothing is heard, -100 dB of full scale
+# Whether an utterance is over is asked on a grid of the stream's own time, not when pieces happen to end.
+_SETTLED_EVERY = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +38,25 @@ class Event:
 
 
 class LiveRecognizer:
-    """Recognises one stream: accept(waveform) any number of times, then finish() once."""
+    """Recognises one stream: accept(waveform) any number of times, then finish() once.
+
+    Where utterances end and what is heard in them does not depend on how the stream is cut into pieces.  For
+    push-to-talk take one for each push: `finish()` says all that was heard, and a new one costs next to nothing.
+    """
 
     def __init__(self, recognizer: Recognizer, sample_rate: int, endpoint: EndpointConfig | None = None) -> None:
         """Start a stream of audio at `sample_rate` Hz.  Raises: UsageError for a model that cannot stream."""
         self.recognizer = recognizer
         self.endpoint = endpoint or EndpointConfig()
         self.stream = Stream(recognizer.model, sample_rate)
-        self._partial = recognizer.with_reader(GreedyReader())
-        geometry = recognizer.model.geometry
-        self._frame_seconds = geometry.encoder_hop / geometry.sample_rate
-        self._early = round(-geometry.encoder_frame_start(0) / self._frame_seconds)  # frames in the edge
-        self._log_probs: list[Tensor] = []  # of the utterance
+        self._greedy = recognizer.with_reader(GreedyReader())
+        self._searches = not isinstance(recognizer.reader, GreedyReader)
+        self._geometry = recognizer.model.geometry
+        self._frame_seconds = self._geometry.encoder_hop / self._geometry.sample_rate
+        self._early = round(-self._geometry.encoder_frame_start(0) / self._frame_seconds)  # frames in the edge
+        self._settled_every = max(1, round(_SETTLED_EVERY * sample_rate))
+        self._path = GreedyReader().join([])  # the best path of the utterance
+        self._log_probs: list[Tensor] = []  # of the utterance, for a reader that searches
         self._first = 0  # encoder frame at which it begins
         self._loudness = _Loudness(sample_rate, self._frame_seconds)
         self._shown = ""
@@ -57,71 +66,102 @@ class LiveRecognizer:
 
         Raises: as `Stream.accept`.
         """
-        checked, size = self.stream.check(waveform, sample_rate), self.stream.sample_rate
+        rest = self.stream.check(waveform, sample_rate)
         events: list[Event] = []
-        for first in range(0, len(checked), size):  # a second at a time: an hour may be handed over in one piece
-            piece = checked[first : first + size]
+        is_new = False
+        while len(rest):
+            size = self._settled_every - self.stream.num_samples % self._settled_every
+            piece, rest = rest[:size], rest[size:]
             self._loudness.hear(piece)
-            events = [event for event in events if event.kind == "final"] + self._hear(self.stream.accept(piece))
-        return events
+            is_new |= self._hear(self.stream.accept(piece))
+            if len(piece) == size:
+                events += self._settle()
+        return [*events, *self._partial()] if is_new else events
 
     def finish(self) -> list[Event]:
         """Return the utterances that were not over, if anything was said in them.  Raises: as `Stream.finish`."""
-        events = self._hear(self.stream.finish(), partial=False)
-        last = self._event("final", self.recognizer, self._joined())
-        return [*events, last] if last.transcript.text else events
+        self._hear(self.stream.finish())
+        events = self._settle()
+        return events + self._final(len(self._path.token_ids))
 
-    def _hear(self, log_probs: "Tensor", *, partial: bool = True) -> list[Event]:
+    def _hear(self, log_probs: "Tensor") -> bool:
+        """Add what is known now, and return whether it is anything."""
         if not len(log_probs):
-            return []
-        self._log_probs.append(log_probs.cpu())
+            return False
+        (path,) = GreedyReader().hear(log_probs.unsqueeze(0), torch.tensor([len(log_probs)]))
+        self._path = GreedyReader().join([self._path, path])
+        if self._searches:
+            self._log_probs.append(log_probs.cpu())
+        return True
+
+    def _settle(self) -> list[Event]:
+        """Return the utterances that are over, and let go of silence."""
         events = []
         while (end := self._end()) is not None:
-            events.append(self._event("final", self.recognizer, self._joined()[:end]))
-            self._shown = ""
-            self._forget(end)
+            events += self._final(end)
         self._forget_silence()
-        if partial:
-            event = self._event("partial", self._partial, self._joined())
-            if event.transcript.text != self._shown:
-                self._shown = event.transcript.text
-                events.append(event)
-        return [event for event in events if event.kind == "partial" or event.transcript.text]
+        return events
+
+    def _end(self) -> int | None:
+        """Return the frame at which the utterance is over, counted from its first; None: it goes on."""
+        tokens = self._path.token_ids != BLANK_ID
+        power = self._loudness.of(self._first - self._early, len(tokens))
+        return utterance_end(tokens, power, self.endpoint, self._frame_seconds)
+
+    def _partial(self) -> list[Event]:
+        """Return what is heard so far, if that has changed."""
+        event = self._event("partial", self._greedy)
+        if event.transcript.text == self._shown:
+            return []
+        self._shown = event.transcript.text
+        return [event]
+
+    def _final(self, end: int) -> list[Event]:
+        """Return the final of the frames before one and let go of them; none if nothing was said or shown of it."""
+        event = self._event("final", self.recognizer, end)
+        told = [event] if event.transcript.text or self._shown else []
+        self._shown = ""
+        self._forget(end)
+        return told
+
+    def _event(self, kind: Literal["partial", "final"], recognizer: Recognizer, end: int | None = None) -> Event:
+        """Return what a recogniser makes of the frames of the utterance before one; None: of all."""
+        path = self._path[:end]
+        begin, count = self._first * self._frame_seconds, len(path.token_ids)
+        duration = max(0.0, min(count * self._frame_seconds, self.stream.seconds - begin))
+        kept: Any = path
+        if kind == "final" and self._searches:
+            (kept,) = recognizer.reader.hear(self._joined()[:end].unsqueeze(0), torch.tensor([count]))
+        transcript = recognizer.transcript_of(kept, duration)
+        words = tuple(replace(word, start=word.start + begin, end=word.end + begin) for word in transcript.words)
+        tokens = tuple(replace(token, start=token.start + begin, end=token.end + begin) for token in transcript.tokens)
+        start = max(0.0, self._geometry.encoder_frame_start(self._first))
+        return Event(kind, replace(transcript, words=words, tokens=tokens), start)
 
     def _joined(self) -> "Tensor":
         if len(self._log_probs) > 1:
             self._log_probs = [torch.cat(self._log_probs)]
         return self._log_probs[0] if self._log_probs else torch.zeros(0, self.recognizer.model.tokenizer.size)
 
-    def _end(self) -> int | None:
-        """Return the frame at which the utterance is over, counted from its first; None: it goes on."""
-        tokens = _tokens(self._joined())
-        power = self._loudness.of(self._first - self._early, len(tokens))
-        return utterance_end(tokens, power, self.endpoint, self._frame_seconds)
-
-    def _event(self, kind: Literal["partial", "final"], recognizer: Recognizer, heard: "Tensor") -> Event:
-        """Return what a recogniser makes of the first frames of the utterance."""
-        begin = self._first * self._frame_seconds
-        duration = max(0.0, min(len(heard) * self._frame_seconds, self.stream.seconds - begin))
-        (kept,) = recognizer.reader.hear(heard.unsqueeze(0), torch.tensor([len(heard)]))
-        transcript = recognizer.transcript_of(kept, duration)
-        words = tuple(replace(word, start=word.start + begin, end=word.end + begin) for word in transcript.words)
-        tokens = tuple(replace(token, start=token.start + begin, end=token.end + begin) for token in transcript.tokens)
-        return Event(kind, replace(transcript, words=words, tokens=tokens), begin)
-
     def _forget(self, count: int) -> None:
         """Let go of the first frames."""
-        self._log_probs = [self._joined()[count:]]
+        self._path = self._path[count:]
+        if self._searches:
+            self._log_probs = [self._joined()[count:].clone()]
         self._first += count
         self._loudness.forget(self._first - self._early)
 
     def _forget_silence(self) -> None:
-        """Let go of blanks before an utterance begins, but for half of what would end one."""
+        """Let go of blanks before an utterance begins, but for half of what would end one.
+
+        So does the normaliser: after an hour of silence or noise, speech is heard as it is after a moment of it.
+        """
         kept = round(self.endpoint.silence_ms / 2000 / self._frame_seconds)
-        tokens = _tokens(self._joined())
+        tokens = self._path.token_ids != BLANK_ID
         before = int(tokens.argmax()) if tokens.any() else len(tokens)
         if before > kept:
             self._forget(before - kept)
+            self.stream.forget(kept * self._frame_seconds)
 
 
 class _Loudness:
@@ -156,9 +196,3 @@ class _Loudness:
         count = min(max(0, first - self._first), len(self._power))
         del self._power[:count]
         self._first += count
-
-
-def _tokens(log_probs: "Tensor") -> NDArray[np.bool_]:
-    """Return (E,) bool, True where something else than the blank is most likely."""
-    tokens: NDArray[np.bool_] = (log_probs.argmax(-1) != BLANK_ID).numpy()
-    return tokens

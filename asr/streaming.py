@@ -72,6 +72,14 @@ class Stream:
         """
         return finish_together([self])[0]
 
+    def forget(self, seconds: Seconds) -> None:
+        """Let a running normaliser count what it has heard so far as so long at most; the rest is what training told.
+
+        A recording that goes on after this is no longer what one call on the whole of it says.
+        """
+        frames = 1000 * seconds / self.model.config.features.hop_ms
+        self.features.moments = self.model.frontend.normalizer.faded(self.features.moments, frames)
+
     def check(self, waveform: ArrayLike, sample_rate: int | None) -> Waveform:
         """Return a waveform that may follow.  Raises: as `accept`."""
         if self.finished:

@@ -15,6 +15,7 @@ from torch import Tensor
 from asr import live as live_module
 from asr.cli.main import main
 from asr.decoding.endpoint import EndpointConfig
+from asr.decoding.greedy import FramePath, GreedyReader, Reading
 from asr.live import Event, LiveRecognizer
 from asr.model import AcousticModel
 from asr.recognizer import Recognizer
@@ -36,18 +37,21 @@ class Spelled:
     text = ""
 
     def __init__(self, model: AcousticModel, sample_rate: int) -> None:
-        self.model, self.samples, self.frames, self.sample_rate = model, 0, 0, sample_rate
+        self.model, self.num_samples, self.frames, self.sample_rate = model, 0, 0, sample_rate
 
     @property
     def seconds(self) -> float:
-        return self.samples / self.sample_rate
+        return self.num_samples / self.sample_rate
+
+    def forget(self, seconds: float) -> None:
+        pass
 
     def check(self, waveform: np.ndarray, sample_rate: int | None = None) -> np.ndarray:
         return waveform
 
     def accept(self, waveform: np.ndarray, sample_rate: int | None = None) -> Tensor:
-        self.samples += len(waveform)
-        return self._until(int(self.samples / self.sample_rate / 0.04))
+        self.num_samples += len(waveform)
+        return self._until(int(self.num_samples / self.sample_rate / 0.04))
 
     def finish(self) -> Tensor:
         return self._until(len(self.text))
@@ -62,7 +66,7 @@ class Spelled:
 
 
 def events_of(
-    model: AcousticModel, monkeypatch: pytest.MonkeyPatch, text: str, endpoint: EndpointConfig
+    model: AcousticModel, monkeypatch: pytest.MonkeyPatch, text: str, endpoint: EndpointConfig, size: int = 1600
 ) -> list[Event]:
     """Return the events of audio that is loud where the text has letters, in pieces of 100 ms."""
     monkeypatch.setattr(Spelled, "text", text)
@@ -70,7 +74,7 @@ def events_of(
     live = LiveRecognizer(Recognizer(model), RATE, endpoint)
     lag = round(-model.geometry.encoder_frame_start(0) / 0.04)
     loud = np.repeat([0.0 if letter == "." else 0.5 for letter in text[lag:]], 640)
-    events = [event for first in range(0, len(loud), 1600) for event in live.accept(loud[first : first + 1600])]
+    events = [event for first in range(0, len(loud), size) for event in live.accept(loud[first : first + size])]
     return events + live.finish()
 
 
@@ -102,8 +106,54 @@ def test_one_long_piece_gives_the_finals_of_many_short_ones(
     monkeypatch.setattr(live_module, "Stream", Spelled)
     live = LiveRecognizer(Recognizer(model), RATE, EndpointConfig(silence_ms=400))
     events = live.accept(np.zeros(640 * len(Spelled.text), np.float32)) + live.finish()
-    assert [event.transcript.text for event in events if event.kind == "final"] == ["ab"] * 5
-    assert sum(event.kind == "partial" for event in events) <= 1
+    assert [(event.kind, event.transcript.text) for event in events] == [("final", "ab")] * 5
+
+
+@pytest.mark.parametrize("size", [160, 1600, 4000, 24000])
+def test_what_is_not_over_is_told_however_long_the_pieces(
+    model: AcousticModel, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    text = "." * 10 + "a.b" + "." * 5
+    events = events_of(model, monkeypatch, text, EndpointConfig(), size)
+    told = [(event.kind, event.transcript.text) for event in events]
+    assert told[-2:] == [("partial", "ab"), ("final", "ab")]
+
+
+@pytest.mark.parametrize("size", [37, 1600, 7777, 100_000])
+def test_where_utterances_end_does_not_depend_on_the_pieces(
+    model: AcousticModel, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    # a gap of 25 blanks whose first half is loud, so that it ends late, and one long enough to end by its blanks
+    text = "." * 9 + "a.b" + "." * 25 + "c" + "." * 11 + "d.▁.e" + "." * 70 + "f" + "." * 9 + "a.b"
+    endpoint = EndpointConfig(silence_ms=400, max_seconds=3)
+    monkeypatch.setattr(Spelled, "text", text)
+    expected = [(e.transcript, e.start) for e in events_of(model, monkeypatch, text, endpoint) if e.kind == "final"]
+    found = [(e.transcript, e.start) for e in events_of(model, monkeypatch, text, endpoint, size) if e.kind == "final"]
+    assert found == expected
+    assert [transcript.text for transcript, _ in found] == ["ab", "c", "d e", "fab"]
+
+
+class Mute:
+    """A reader that has heard nothing that it may say."""
+
+    def hear(self, log_probs: Tensor, lengths: Tensor) -> list[Tensor]:
+        return list(log_probs)
+
+    def read(self, log_probs: Tensor) -> Reading:
+        nothing = FramePath(np.zeros(len(log_probs), np.int64), np.zeros(len(log_probs), np.float32), None, ("mute",))
+        return Reading(nothing, 0.0)
+
+
+def test_what_was_shown_and_is_nothing_in_the_end_gets_its_final(
+    model: AcousticModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Spelled, "text", "." * 10 + "a.b" + "." * 60)
+    monkeypatch.setattr(live_module, "Stream", Spelled)
+    live = LiveRecognizer(Recognizer(model, reader=Mute()), RATE)
+    events = [event for _ in range(28) for event in live.accept(np.zeros(1600, np.float32))] + live.finish()
+    assert [(event.kind, event.transcript.text) for event in events][-1] == ("final", "")
+    assert events[-1].transcript.warnings == ("mute",)
+    assert sum(event.kind == "final" for event in events) == 1
 
 
 def test_times_are_those_of_the_stream(model: AcousticModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,7 +163,9 @@ def test_times_are_those_of_the_stream(model: AcousticModel, monkeypatch: pytest
         (word,) = event.transcript.words
         assert word.start == pytest.approx(model.geometry.encoder_frame_start(first), abs=1e-6)
         assert word.end == pytest.approx(model.geometry.encoder_frame_start(first + 3), abs=1e-6)
-        assert event.start <= word.start
+    # 200 ms of silence before the first token are kept
+    starts = [model.geometry.encoder_frame_start(first - 5) for first in (10, 43)]
+    assert [event.start for event in finals] == pytest.approx(starts, abs=1e-6)
 
 
 def test_hours_of_silence_are_forgotten(model: AcousticModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,8 +174,24 @@ def test_hours_of_silence_are_forgotten(model: AcousticModel, monkeypatch: pytes
     live = LiveRecognizer(Recognizer(model), RATE)
     for _ in range(300):
         assert live.accept(np.zeros(16000, np.float32)) == []
-    assert sum(len(part) for part in live._log_probs) < 50
+    assert len(live._path.token_ids) < 50
     assert len(live._loudness._power) < 50
+
+
+@pytest.mark.parametrize("loudness", [0.0, 3e-4, 0.1])
+def test_silence_and_noise_are_forgotten_by_the_normaliser(
+    model: AcousticModel, monkeypatch: pytest.MonkeyPatch, loudness: float
+) -> None:
+    monkeypatch.setattr(GreedyReader, "hear", _blanks)
+    live = LiveRecognizer(Recognizer(model), RATE)
+    noise = loudness * np.random.default_rng(1).standard_normal(60 * RATE)
+    live.accept(noise.astype(np.float32))
+    kept = (live.stream.features.moments - live.recognizer.model.frontend.normalizer.prior())[0, 0, 0]
+    assert float(kept) < 60  # of 6,000 frames, 0.4 s and what came after the last look at them
+
+
+def _blanks(reader: GreedyReader, log_probs: Tensor, lengths: Tensor) -> list[FramePath]:
+    return [FramePath(np.zeros(len(row), np.int64), np.zeros(len(row), np.float32)) for row in log_probs]
 
 
 def test_a_hundred_streams_through_one_recogniser_are_a_hundred_fresh_ones(model: AcousticModel) -> None:

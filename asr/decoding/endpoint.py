@@ -13,7 +13,9 @@ class EndpointConfig(Config):
 
     silence_ms: float = Field(800.0, gt=0, le=60000, description="silence that ends an utterance")
     drop_db: float = Field(15.0, gt=0, le=100, description="silence is so far below the loudest of the utterance")
-    blanks_ms: float = Field(1600.0, gt=0, le=60000, description="blanks that end it whatever the noise around it")
+    blanks_ms: float | None = Field(
+        None, gt=0, le=60000, description="blanks that end it whatever the noise around it; none: twice silence_ms"
+    )
     max_seconds: float = Field(60.0, gt=0, le=600, description="length at which it ends without a silence")
 
 
@@ -21,6 +23,8 @@ def utterance_end(
     tokens: NDArray[np.bool_], power: NDArray[np.float64], config: EndpointConfig, frame_seconds: Seconds
 ) -> int | None:
     """Return the frame in the middle of the silence that ends an utterance; None: it goes on, or has not begun.
+
+    Of several ends the first to be complete counts, so that it does not matter how much is known by now.
 
     Args:
         tokens: (E,) whether something else than the blank is most likely in a frame.
@@ -31,13 +35,15 @@ def utterance_end(
         return None
     loudest = power[: spoken[-1] + 1].max()
     quiet = power < loudest * 10 ** (-config.drop_db / 10)
-    for wanted_ms, silent in ((config.silence_ms, ~tokens & quiet), (config.blanks_ms, ~tokens)):
+    longest = max(1, round(config.max_seconds / frame_seconds))
+    ends = [(longest, longest)] if len(tokens) >= longest else []
+    blanks_ms = 2 * config.silence_ms if config.blanks_ms is None else config.blanks_ms
+    for wanted_ms, silent in ((config.silence_ms, ~tokens & quiet), (blanks_ms, ~tokens)):
         count = max(1, round(wanted_ms / 1000 / frame_seconds))
         begin = first_run(silent, count, after=int(spoken[0]))
         if begin is not None:
-            return begin + count // 2
-    longest = max(1, round(config.max_seconds / frame_seconds))
-    return longest if len(tokens) >= longest else None
+            ends.append((begin + count, begin + count // 2))
+    return min(ends)[1] if ends else None
 
 
 def first_run(flags: NDArray[np.bool_], count: int, after: int) -> int | None:

@@ -10,6 +10,9 @@ Normalization = Literal["none", "utterance", "global", "running"]
 
 # A running estimate starts from the statistics of the training set, weighted as this many frames (1 s at 10 ms).
 PRIOR_FRAMES = 100.0
+# When it has so many, all of them count half from then on: what was heard half a minute ago says little of what comes.
+MEMORY_FRAMES = 2000.0
+_AT_ONCE = 1 << 15  # frames; weights double with every halving in them
 _VARIANCE_FLOOR = 1e-5
 
 
@@ -51,7 +54,7 @@ class Normalizer(nn.Module):
 
     utterance: over the frames heard in the utterance; cannot stream.
     global: with the statistics of the training set, stored in the model.
-    running: over the frames heard so far, starting from the training set's statistics; streams exactly.
+    running: over the frames heard lately, starting from the training set's statistics; streams exactly.
     """
 
     mean: Tensor
@@ -97,6 +100,14 @@ class Normalizer(nn.Module):
         mean, variance = self.mean.double(), self.variance.double()
         return (torch.stack([torch.ones_like(mean), mean, variance + mean.square()]) * PRIOR_FRAMES).unsqueeze(0)
 
+    def faded(self, state: Tensor, frames: float) -> Tensor:
+        """Return a state of streams (B, 3, F) in which what was heard counts as so many frames at most."""
+        if self.kind != "running":
+            return state
+        prior = self.prior()
+        heard = (state[:, :1] - PRIOR_FRAMES).clamp_min(1)
+        return prior + (state - prior) * (frames / heard).clamp_max(1)
+
     def stream(self, features: Tensor, mask: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Return normalised features of pieces of recordings, and what is to be handed over with the next pieces.
 
@@ -117,16 +128,35 @@ class Normalizer(nn.Module):
 
     def _running(self, features: Tensor, mask: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return (normalised, state); state (B, 3, F) float64 holds count, sum and sum of squares so far."""
-        counted = mask.unsqueeze(2).double()
-        wide = features.double()
         if state is None:
             state = self.prior().expand(len(features), -1, -1)
         if features.shape[1] == 0:  # an empty piece of a stream
             return features, state
-        count = state[:, :1] + counted.cumsum(1)
-        total = state[:, 1:2] + (wide * counted).cumsum(1)
-        squares = state[:, 2:] + (wide.square() * counted).cumsum(1)
-        mean = total / count
-        variance = (squares / count - mean.square()).clamp_min(_VARIANCE_FLOOR)
-        normalised = ((wide - mean) * torch.rsqrt(variance)).float()
-        return normalised, torch.cat([count[:, -1:], total[:, -1:], squares[:, -1:]], dim=1)
+        parts = []
+        for values, counted in zip(features.split(_AT_ONCE, 1), mask.split(_AT_ONCE, 1), strict=True):
+            normalised, state = _run_on(values, counted.unsqueeze(2).double(), state)
+            parts.append(normalised)
+        return torch.cat(parts, 1) if len(parts) > 1 else parts[0], state
+
+
+def _run_on(features: Tensor, counted: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """Return as `Normalizer._running` for few enough frames; counted (B, T, 1) is 1 or 0.
+
+    Halving what was heard is doubling what comes, for the mean; the state alone must be halved in the end.
+    """
+    wide = features.double()
+    heard = state[:, :1, :1] + counted.cumsum(1)
+    weight = counted * _halvings(heard - counted).exp2()
+    count = state[:, :1] + weight.cumsum(1)
+    total = state[:, 1:2] + (wide * weight).cumsum(1)
+    squares = state[:, 2:] + (wide.square() * weight).cumsum(1)
+    mean = total / count
+    variance = (squares / count - mean.square()).clamp_min(_VARIANCE_FLOOR)
+    normalised = ((wide - mean) * torch.rsqrt(variance)).float()
+    last = torch.cat([count[:, -1:], total[:, -1:], squares[:, -1:]], dim=1)
+    return normalised, last * (-_halvings(heard[:, -1:])).exp2()
+
+
+def _halvings(heard: Tensor) -> Tensor:
+    """Return how often the memory was halved by the time that so many frames were heard, each half refilled."""
+    return ((heard - MEMORY_FRAMES) / (MEMORY_FRAMES / 2)).floor().clamp_min(-1) + 1

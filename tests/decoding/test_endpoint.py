@@ -28,12 +28,22 @@ def speech(*parts: tuple[str, int]) -> tuple[np.ndarray, np.ndarray]:
         ([("s", 5), ("n", 29)], None),
         ([("s", 5), ("n", 30)], 5 + 15),
         ([("s", 5), ("q", 10), ("s", 5), ("q", 10)], 5 + 5),
+        ([("s", 5), ("n", 30), ("s", 5), ("q", 10)], 5 + 15),  # the first to be complete
         ([("s", 1), *[("b", 5), ("s", 1)] * 41], None),
+        ([("s", 1), *[("b", 5), ("s", 1)] * 42, ("q", 10)], 250),
         ([("s", 1), *[("b", 5), ("s", 1)] * 42], 250),
     ],
 )
 def test_the_end_of_an_utterance(parts: list[tuple[str, int]], end: int | None) -> None:
     assert utterance_end(*speech(*parts), CONFIG, FRAME) == end
+
+
+def test_blanks_end_after_twice_the_silence_that_was_asked_for() -> None:
+    config = EndpointConfig(silence_ms=3000)  # 75 frames
+    assert utterance_end(*speech(("s", 5), ("q", 74)), config, FRAME) is None
+    assert utterance_end(*speech(("s", 5), ("q", 75)), config, FRAME) == 5 + 37
+    assert utterance_end(*speech(("s", 5), ("n", 149)), config, FRAME) is None
+    assert utterance_end(*speech(("s", 5), ("n", 150)), config, FRAME) == 5 + 75
 
 
 def test_the_first_run_behind_an_index() -> None:

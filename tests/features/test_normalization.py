@@ -5,7 +5,8 @@ import itertools
 import pytest
 import torch
 
-from asr.features.normalization import PRIOR_FRAMES, Moments, Normalizer
+from asr.features import normalization
+from asr.features.normalization import MEMORY_FRAMES, PRIOR_FRAMES, Moments, Normalizer
 from asr.masking import time_mask
 from tests.oracles.running import running
 
@@ -60,21 +61,26 @@ def running_normalizer() -> Normalizer:
     return normalizer
 
 
-def test_running_equals_the_plain_reference() -> None:
-    normalizer, values = running_normalizer(), features()
-    output = normalizer(values, torch.ones(2, 200, dtype=torch.bool))
+@pytest.mark.parametrize("frames", [200, 6000])
+def test_running_equals_the_plain_reference(frames: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(normalization, "_AT_ONCE", 2500)
+    normalizer, values = running_normalizer(), features(frames)
+    values[:, frames // 2 :] -= 12  # it is quiet from there on
+    output = normalizer(values, torch.ones(2, frames, dtype=torch.bool))
+    known = normalizer.mean.tolist(), normalizer.variance.tolist()
     for row, expected in zip(output, values, strict=True):
-        plain = running(expected.tolist(), normalizer.mean.tolist(), normalizer.variance.tolist(), PRIOR_FRAMES)
+        plain = running(expected.tolist(), *known, PRIOR_FRAMES, MEMORY_FRAMES)
         torch.testing.assert_close(row, torch.tensor(plain), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("cuts", [[1], [199], [1, 2, 3, 50], list(range(1, 200)), [7, 7, 100]])
+@pytest.mark.parametrize("cuts", [[1], [199], [1, 2, 3, 50], list(range(1, 200)), [7, 7, 100], [1899, 2500, 4321]])
 def test_running_in_pieces_equals_whole(cuts: list[int]) -> None:
-    normalizer, values = running_normalizer(), features()
-    mask = torch.rand(2, 200, generator=torch.Generator().manual_seed(4)) < 0.9
+    frames = 200 if cuts[-1] < 200 else 5000
+    normalizer, values = running_normalizer(), features(frames)
+    mask = torch.rand(2, frames, generator=torch.Generator().manual_seed(4)) < 0.9
     whole, _ = normalizer._running(values, mask)
     state, parts = None, []
-    for first, last in itertools.pairwise([0, *cuts, 200]):
+    for first, last in itertools.pairwise([0, *cuts, frames]):
         part, state = normalizer._running(values[:, first:last], mask[:, first:last], state)
         parts.append(part)
     torch.testing.assert_close(torch.cat(parts, 1), whole, atol=1e-6, rtol=0)
@@ -94,6 +100,24 @@ def test_running_forgets_its_start_on_long_audio() -> None:
     late = output[0, 10000:]
     torch.testing.assert_close(late.mean(0), torch.zeros(5), atol=0.1, rtol=0)
     torch.testing.assert_close(late.std(0), torch.ones(5), atol=0.1, rtol=0)
+
+
+def test_running_hears_again_after_an_hour_of_silence() -> None:
+    normalizer, values = running_normalizer(), features(6000, rows=1)
+    mask = torch.ones(1, 6000, dtype=torch.bool)
+    _, state = normalizer._running(torch.full((1, 360_000, 5), -16.0), torch.ones(1, 360_000, dtype=torch.bool))
+    late = normalizer._running(values, mask, state)[0][0, 4000:]
+    torch.testing.assert_close(late.mean(0), torch.zeros(5), atol=0.5, rtol=0)
+
+
+def test_what_was_heard_fades_to_the_frames_that_are_wanted() -> None:
+    normalizer, values = running_normalizer(), features(500, rows=1)
+    prior = normalizer.prior()
+    _, state = normalizer._running(values, torch.ones(1, 500, dtype=torch.bool))
+    torch.testing.assert_close(normalizer.faded(state, 50), prior + (state - prior) / 10)
+    torch.testing.assert_close(normalizer.faded(state, 0), prior)
+    assert torch.equal(normalizer.faded(state, 500), state)
+    assert torch.equal(normalizer.faded(prior, 50), prior)
 
 
 def test_moments_of_parts_are_those_of_the_whole() -> None:

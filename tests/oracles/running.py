@@ -3,8 +3,13 @@
 import math
 
 
-def running(frames: list[list[float]], mean: list[float], variance: list[float], prior: float) -> list[list[float]]:
-    """Return each frame normalised by the mean and variance of the prior and all frames so far, its own included."""
+def running(
+    frames: list[list[float]], mean: list[float], variance: list[float], prior: float, memory: float
+) -> list[list[float]]:
+    """Return each frame normalised by the mean and variance of the prior and all frames so far, its own included.
+
+    When they are `memory` frames, each counts half from then on.
+    """
     count = prior
     totals = [prior * value for value in mean]
     squares = [prior * (v + m * m) for v, m in zip(variance, mean, strict=True)]
@@ -18,4 +23,6 @@ def running(frames: list[list[float]], mean: list[float], variance: list[float],
             centre = total / count
             row.append((value - centre) / math.sqrt(max(square / count - centre * centre, 1e-5)))
         rows.append(row)
+        if count >= memory:
+            count, totals, squares = count / 2, [total / 2 for total in totals], [square / 2 for square in squares]
     return rows
