@@ -25,6 +25,7 @@ from pydantic import Field
 from asr.audio.files import open_blocks
 from asr.audio.resample import Waveform, resample
 from asr.audio.source import AudioSource
+from asr.audio.waveforms import waveform_fault
 from asr.config import Config
 from asr.decoding.calibration import Calibration
 from asr.decoding.confidence import mean_confidence, mean_posterior
@@ -48,7 +49,6 @@ SUFFIX = ".safetensors"
 # An LSTM of oneDNN takes six times as long for two rows as for one (measured, AVX-512), and wins from eight on.
 CPU_MIN_ROWS = 8
 MAX_POOL_FILES = 512  # files sorted by length together: the first transcript waits for no more than these
-MAX_PEAK = 100.0  # above this a waveform is certainly not scaled to [-1, 1]
 
 Progress = Callable[[int, int | None, float], None]
 Item = TypeVar("Item")
@@ -544,14 +544,9 @@ def _device(name: str) -> str:
 
 def _checked_waveform(audio: "ArrayLike") -> Waveform:
     waveform = np.asarray(audio)
-    if waveform.ndim != 1 or len(waveform) == 0:
-        raise DataError(f"waveform of shape {waveform.shape}; give one channel of at least one sample, (S,)")
-    if not np.issubdtype(waveform.dtype, np.floating):
-        raise DataError(f"waveform of {waveform.dtype}; give floats in [-1, 1], for 16-bit samples divided by 32768")
-    if not np.isfinite(waveform).all():
-        raise DataError("waveform holds NaN or infinite samples; repair the recording")
-    if (peak := float(np.abs(waveform).max())) > MAX_PEAK:
-        raise DataError(f"waveform reaches {peak:g}; give floats in [-1, 1], for 16-bit samples divided by 32768")
+    fault = waveform_fault(waveform) or ("has no samples; give at least one sample" if len(waveform) == 0 else None)
+    if fault:
+        raise DataError(f"waveform {fault}")
     checked: Waveform = waveform.astype(np.float32, copy=False)
     return checked
 

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from asr.audio.resample import Resampler, Waveform
+from asr.audio.waveforms import waveform_fault
 from asr.errors import DataError, UsageError
 from asr.features.stream import FeatureStream, advance_features
 from asr.model import AcousticModel, ModelConfig
@@ -61,7 +62,7 @@ class Stream:
         Args:
             waveform: (S,) floats in [-1, 1] that follow those before; any number, also none.
             sample_rate: of it, in Hz, to be checked; None: the stream's.
-        Raises: DataError for NaN or another shape; UsageError for another rate, or after `finish`.
+        Raises: DataError for NaN, integers or another shape; UsageError for another rate, or after `finish`.
         """
         return accept_together([self], [waveform], sample_rate)[0]
 
@@ -90,13 +91,8 @@ class Stream:
                 " finish it and start another"
             )
         samples = np.asarray(waveform)
-        if samples.ndim != 1 or not (np.issubdtype(samples.dtype, np.floating) or not len(samples)):
-            raise DataError(
-                f"a piece of {samples.dtype} of shape {samples.shape}; give (S,) floats in [-1, 1], one channel"
-            )
-        if not np.isfinite(samples).all():
-            at = self.seconds + int(np.flatnonzero(~np.isfinite(samples))[0]) / self.sample_rate
-            raise DataError(f"the stream holds NaN or infinite samples at {at:.3f} s; repair what feeds it")
+        if fault := waveform_fault(samples):
+            raise DataError(f"the stream's piece from {self.seconds:.3f} s on {fault}")
         checked: Waveform = samples.astype(np.float32, copy=False)
         return checked
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from asr import live as live_module
+from asr.cli import live as cli_live
 from asr.cli.main import main
 from asr.decoding.endpoint import EndpointConfig
 from asr.decoding.greedy import FramePath, GreedyReader, Reading
@@ -318,6 +319,57 @@ def test_without_a_microphone_a_line_says_so(
     monkeypatch.setitem(sys.modules, "sounddevice", NoMicrophone)
     assert main(["transcribe", "--live", "--model", str(file)]) == 4
     assert "no microphone to hear at 16000 Hz: Error querying device -1; connect one" in capsys.readouterr().err
+
+
+class Unplugged:
+    """The package whose microphone loses samples twice in a row, and is gone after a second."""
+
+    class PortAudioError(Exception):
+        """As the package's."""
+
+    class InputStream:
+        blocksize = 800
+
+        def __init__(self, **options: object) -> None:
+            self.blocks = iter(np.split(babble(1.0, RATE, 9).astype(np.float32), 20))
+            self.reads = 0
+
+        def start(self) -> None:
+            pass
+
+        def __enter__(self) -> "Unplugged.InputStream":
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            pass
+
+        def read(self, count: int) -> tuple[np.ndarray, bool]:
+            self.reads += 1
+            block = next(self.blocks, None)
+            if block is None:
+                raise Unplugged.PortAudioError("device unavailable")
+            return block[:, None], self.reads in (3, 4)
+
+
+def test_a_microphone_that_goes_away_ends_what_was_said(
+    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sounddevice", Unplugged)
+    assert main(["transcribe", "--live", "--model", str(file)]) == 4
+    told = capsys.readouterr()
+    assert told.err.splitlines() == [
+        "asr transcribe: listening; Ctrl-C ends it",
+        "asr transcribe: samples of the microphone were lost, as they came faster than they were heard",
+        "asr transcribe: the microphone is gone: device unavailable; connect it and start again",
+    ]
+    assert len(told.out.splitlines()) == 1
+
+
+def test_wide_characters_take_two_columns() -> None:
+    assert cli_live._end_of("abc", 3) == "abc"
+    assert cli_live._end_of("abcd", 3) == "bcd"
+    assert cli_live._end_of("\u4eca\u5929\u5929\u6c14", 5) == "\u5929\u6c14"
+    assert cli_live._end_of("xe\u0301", 2) == "xe\u0301"
 
 
 def test_words_are_revised_on_a_screen(file: Path, model: AcousticModel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -166,24 +166,44 @@ def test_a_long_piece_is_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None
     assert len(taken) == 6
 
 
+def bytes_held(stream: Stream) -> int:
+    """Return the memory behind the tensors of a stream, each with all that it is a part of."""
+    encoder, features = stream.encoder, stream.features
+    states = [tensor for state in encoder.states for tensor in state]
+    tensors = [features.samples, features.moments, encoder.features, encoder.frames, encoder.shown, *states]
+    return sum(tensor.untyped_storage().nbytes() for tensor in tensors)
+
+
 def test_a_long_stream_keeps_no_more_than_a_short_one() -> None:
-    model = model_of(**CHUNKED)
-    stream = Stream(model, RATE)
+    stream = Stream(model_of(**CHUNKED), RATE)
     held = []
     for part in pieces(babble(20.0, RATE, 11), 1600):
         stream.accept(part)
-        tensors = (stream.features.samples, stream.encoder.features, stream.encoder.frames, stream.encoder.shown)
-        held.append(sum(tensor.numel() for tensor in tensors))
+        held.append(bytes_held(stream))
     assert max(held[100:]) <= max(held[:20])
+
+
+@pytest.mark.parametrize("name", ["chunked", "one way with lookahead"])
+def test_a_stream_that_waits_keeps_nothing_of_the_batch(name: str) -> None:
+    model = model_of(**ENCODERS[name])
+    alone, *others = [Stream(model, RATE) for _ in range(21)]
+    waveform = babble(1.0, RATE, 11)
+    alone.accept(waveform)
+    accept_together(others, [waveform] * 20)
+    assert bytes_held(others[3]) <= 1.1 * bytes_held(alone)
 
 
 @pytest.mark.parametrize(
     ("feed", "error", "says"),
     [
-        (lambda stream: stream.accept([0.0, np.nan]), DataError, r"NaN or infinite samples at 0\.501 s"),
+        (
+            lambda stream: stream.accept([0.0, np.nan]),
+            DataError,
+            r"piece from 0\.500 s on holds NaN or infinite samples, the first at sample 1",
+        ),
         (lambda stream: stream.accept(np.zeros(9), 8000), UsageError, "began at 1000 Hz and goes on at 8000 Hz"),
         (lambda stream: stream.accept(np.zeros((2, 9))), DataError, r"shape \(2, 9\)"),
-        (lambda stream: stream.accept(np.zeros(9, np.int16)), DataError, "a piece of int16"),
+        (lambda stream: stream.accept(np.zeros(9, np.int16)), DataError, "piece from 0.500 s on is int16"),
     ],
 )
 def test_what_cannot_follow_is_refused_and_changes_nothing(
@@ -214,7 +234,7 @@ def test_a_stream_of_nothing_says_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("normalization", "encoder", "says"),
-    [("running", {}, r"offline.*an4-live.*--from it"), ("utterance", CHUNKED, "normalization=running")],
+    [("running", {}, r"offline.*an4-live.*docs/lstm.md"), ("utterance", CHUNKED, "normalization=running")],
 )
 def test_a_model_that_cannot_stream_says_what_to_use(normalization: str, encoder: dict[str, object], says: str) -> None:
     with pytest.raises(UsageError, match=says):

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import sys
+import unicodedata
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from asr.audio.headers import audio_suffix
 from asr.cli import searching
 from asr.cli.notes import log_on_stderr
 from asr.cli.settings import Settings
-from asr.errors import EXIT_DONE, DataError, MachineError, UsageError, to_install
+from asr.errors import EXIT_DONE, DataError, InputError, MachineError, UsageError, to_install
 
 if TYPE_CHECKING:
     from asr.live import Event, LiveRecognizer
@@ -47,6 +48,8 @@ def listen(args: argparse.Namespace, settings: Settings) -> int:
     rate = args.rate or DEFAULT_RATE
     with log_on_stderr("asr transcribe"):
         recognizer = searching.recognizer_of(args, context=settings.encoder.context)
+        # what is compiled or filled at first is, before somebody speaks
+        LiveRecognizer(recognizer, rate).accept(np.zeros(rate, np.float32))
         live = LiveRecognizer(recognizer, rate, settings.endpoint)
         blocks = _standard_input(rate) if args.files else _microphone(rate)
         _follow(live, blocks, args.format or "txt")
@@ -70,11 +73,11 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _follow(live: "LiveRecognizer", blocks: Iterator[np.ndarray], style: str) -> None:
-    """Print what is heard of each block; what was not over yet is printed at the end, also of an interruption."""
+    """Print what is heard of each block; what was not over yet is printed at the end, also where the blocks fail."""
     try:
         for block in blocks:
             _put(live.accept(block), style)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, InputError):
         _put(live.finish(), style)
         raise
     _put(live.finish(), style)
@@ -84,20 +87,36 @@ def _put(events: "list[Event]", style: str) -> None:
     for event in events:
         if style == "json":
             row = {"event": event.kind, "start": round(event.start, 3), **event.transcript.row()}
+            row["warnings"] = event.transcript.warnings
             sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
         elif event.kind == "final":
-            sys.stdout.write((_CLEAR if sys.stdout.isatty() else "") + event.transcript.text + "\n")
+            line = event.transcript.text + "\n" if event.transcript.text else ""
+            sys.stdout.write((_CLEAR if sys.stdout.isatty() else "") + line)
             _warn(event)
         elif sys.stdout.isatty():
             width = shutil.get_terminal_size().columns - 1
-            sys.stdout.write(_CLEAR + event.transcript.text[-width:])
+            sys.stdout.write(_CLEAR + _end_of(event.transcript.text, width))
     sys.stdout.flush()
+
+
+def _end_of(text: str, width: int) -> str:
+    """Return as much of a text's end as fits into the columns of a terminal, where some characters take two."""
+    used = 0
+    for index in reversed(range(len(text))):
+        used += 0 if unicodedata.combining(text[index]) else 1 + (unicodedata.east_asian_width(text[index]) in "WF")
+        if used > width:
+            return text[index + 1 :]
+    return text
 
 
 def _warn(event: "Event") -> None:
     sys.stdout.flush()
     for warning in event.transcript.warnings:
-        print(f"asr transcribe: {event.start:.1f} s: {warning}", file=sys.stderr, flush=True)
+        _say(f"{event.start:.1f} s: {warning}")
+
+
+def _say(message: str) -> None:
+    print(f"asr transcribe: {message}", file=sys.stderr, flush=True)
 
 
 def _standard_input(rate: int) -> Iterator[np.ndarray]:
@@ -149,7 +168,14 @@ def _microphone(rate: int) -> Iterator[np.ndarray]:
             f"no microphone to hear at {rate} Hz: {error}; connect one, or pipe raw samples to --live -"
         ) from None
     with stream:
-        print("asr transcribe: listening; Ctrl-C ends it", file=sys.stderr, flush=True)
+        _say("listening; Ctrl-C ends it")
+        late = False
         while True:
-            block, _ = stream.read(stream.blocksize)
+            try:
+                block, overflowed = stream.read(stream.blocksize)
+            except sounddevice.PortAudioError as error:
+                raise MachineError(f"the microphone is gone: {error}; connect it and start again") from None
+            if overflowed and not late:
+                _say("samples of the microphone were lost, as they came faster than they were heard")
+            late = overflowed
             yield np.asarray(block[:, 0], np.float32)

@@ -86,7 +86,7 @@ def _heard(frontend: Frontend, streams: Sequence[FeatureStream], cuts: Sequence[
     state = torch.cat([stream.moments for stream in streams])
     features, moments = frontend.pieces(waveform, counts.to(waveform.device), state)
     for stream, kept in zip(streams, moments.split(1), strict=True):
-        stream.moments = kept
+        stream.moments = kept.clone()  # a slice would keep the batch
     return list(features)
 
 

@@ -165,12 +165,14 @@ def works_on(device: torch.device, dtype: torch.dtype) -> bool:
     """Return whether Triton runs our kernels on a device with products of a type.
 
     It needs its package, a C compiler or what one has left in its cache, and a card that it knows; whatever it says
-    where it lacks one of them, the plain way is there.
+    where it lacks one of them, the plain way is there.  Raises: torch.cuda.OutOfMemoryError.
     """
     try:
         return _right_on(device, dtype)
+    except torch.cuda.OutOfMemoryError:  # of this moment: it is asked again, as an answer alone is remembered
+        raise
     except Exception as error:  # of a compiler, a driver, a cache: nobody lists them
-        _LOGGER.info("Triton does not run on %s: cells take their plain way (%s)", device, error)
+        _LOGGER.warning("Triton does not run on %s: cells take their plain way (%s)", device, error)
         return False
 
 

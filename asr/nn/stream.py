@@ -140,7 +140,8 @@ def _recur(encoder: Encoder, frames: Frames, plan: ChunkPlan, streams: Sequence[
     ]
     hidden, _, after = encoder.recur(frames, plan, joined)
     for row, stream in enumerate(streams):
-        stream.states = [(state[row : row + 1], memory[row : row + 1]) for state, memory in after]
+        # copies: a slice would keep the batch, all its steps, for as long as its stream waits
+        stream.states = [(state[row : row + 1].clone(), memory[row : row + 1].clone()) for state, memory in after]
     return hidden
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from asr.audio.resample import Waveform
+from asr.decoding.greedy import GreedyReader
 from asr.nn.gates import Direction, LayerGates, layer_gates
 from asr.recognizer import Recognizer, Transcript
 from asr.units import FrameGeometry, Seconds
@@ -63,6 +64,8 @@ def listen(recognizer: Recognizer, waveform: Waveform, *, layer: int, direction:
         shown, _ = model.frontend.unnormalized(batch, lengths)
         features, _ = model.frontend(batch, lengths)
     found = layer_gates(model.encoder, features, layer=layer, direction=direction)
+    # what these very log-probs say: a model of chunks reads other ones
+    (path,) = GreedyReader().hear(found.log_probs[None], torch.tensor([len(found.log_probs)]))
     return Passage(
         features=shown[0],
         kind=model.config.features.kind,
@@ -70,5 +73,5 @@ def listen(recognizer: Recognizer, waveform: Waveform, *, layer: int, direction:
         layer=found,
         axis=Axis.of(model.geometry, len(found.log_probs)),
         symbols=tuple(model.tokenizer.symbols),
-        transcript=recognizer.transcribe(waveform, model.sample_rate),
+        transcript=recognizer.with_reader(GreedyReader()).transcript_of(path, len(waveform) / model.sample_rate),
     )
