@@ -42,6 +42,7 @@ python() { "$root/.venv/bin/python" "$@"; }
 
 usage() {
     local name source="default: downloads it to downloads/$recipe" run=runs/$recipe${extra[language]+-LANGUAGE}
+    [[ -z ${extra[live]-} ]] || run="$run, of --live yes $run-live"
     [[ -z $page ]] || source="get it by hand here: $page"
     printf 'usage: recipes/%s/run.sh [OPTIONS] [key.path=value ...]\n\n' "$recipe"
     printf '  %-15s %s\n' --corpus\ DIR "the corpus ($source)" \
@@ -50,7 +51,8 @@ usage() {
         --start\ STAGE "the first stage to do; those before it must be up to date" \
         --stop\ STAGE "the last stage to do" "STAGE" "${stages[*]}"
     for name in "${!extra[@]}"; do printf '  %-15s %s\n' "--$name VALUE" "default: ${extra[$name]}"; done
-    printf '  %-15s %s\n' key.path=value "overrides conf/$recipe.yaml"
+    printf '  %-15s %s\n\n' key.path=value "overrides the configuration, conf/$recipe.yaml"
+    sed -n '2d; /^extra=/q; s/^# /  /p' "$root/recipes/$recipe/run.sh" # what its own options mean
 }
 
 recipe() { # NAME ARGUMENTS...
@@ -64,7 +66,9 @@ recipe() { # NAME ARGUMENTS...
     corpus_is_there
     [[ -n $corpus ]] || download=(--download)
     corpus=$(absolute "${corpus:-$root/downloads/$recipe}")
-    out=$(absolute "${out:-$root/runs/$recipe${extra[language]:+-${extra[language]}}}")
+    local run=$recipe${extra[language]:+-${extra[language]}}
+    [[ ${extra[live]-no} == no ]] || run+=-live # another model
+    out=$(absolute "${out:-$root/runs/$run}")
     unheard=$out/data/valid.jsonl
     [[ -z ${extra[train]-} ]] || train_or_all
     [[ ${extra[from]-nothing} == nothing ]] || from=$(start_model "${extra[from]}")

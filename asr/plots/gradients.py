@@ -7,7 +7,7 @@ from pathlib import Path
 from asr.plots.picture import picture_format, require_matplotlib, save_picture
 
 _FLOOR = 1e-12  # of the picture: what is less moves no weight in float32 beside what is 1
-_STYLES = ("-", "--")  # ten colours are told apart; the eleventh line is dashed
+_COLOURS = (*(f"C{number}" for number in range(10)), "black")  # a line for each cell
 
 
 def draw_gradients(
@@ -27,8 +27,7 @@ def draw_gradients(
     for axes, (when, cells) in zip(panels, lines.items(), strict=True):
         for number, (name, norms) in enumerate(cells.items()):
             values = [norm if norm else math.nan for norm in norms]
-            style = _STYLES[number // 10 % len(_STYLES)]
-            axes.plot(range(len(values)), values, style, color=f"C{number % 10}", linewidth=1.4, label=name)
+            axes.plot(range(len(values)), values, color=_COLOURS[number % len(_COLOURS)], linewidth=1.4, label=name)
         axes.set_yscale("log")
         axes.set_ylim(bottom=floor)
         axes.set(xlabel="steps before the last", title=when)

@@ -55,7 +55,7 @@ def explore(options: argparse.Namespace) -> int:
     further = [go_further(result) for result in results if result["solved"] and result["run"]["length"] in FURTHER]
     results += finished(further, options)
     print(as_text(results))
-    rows = [{name: value for name, value in result.items() if "gradient" not in name} for result in results]
+    rows = [without_curves(result) for result in results]
     seconds = time.time() - started
     receipt = collect(sys.argv, config=None, seed=options.seed, inputs=[], result={"runs": rows}, wall_seconds=seconds)
     write(options.out / "long_range.receipt.json", receipt)
@@ -141,6 +141,13 @@ def as_text(results: Sequence[Result]) -> str:
     return "\n".join(lines)
 
 
+def without_curves(result: Result) -> Result:
+    """Return a result whose gradients are only what is left of each at the first step, in parts of the last step's."""
+    kept = {name: value for name, value in result.items() if not name.startswith("gradient")}
+    left = {name: result[name][-1] for name in ("gradient_at_start", "gradient_after")}
+    return kept | {"gradient_left": left}
+
+
 def draw(results: Sequence[Result], out: Path) -> None:
     """Draw both pictures.  Raises: MachineError if matplotlib is missing."""
     attempts: dict[str, dict[str, list[Attempt]]] = {}
@@ -148,7 +155,8 @@ def draw(results: Sequence[Result], out: Path) -> None:
         run = result["run"]
         of_task = attempts.setdefault(run["task"], {})
         of_task.setdefault(run["cell"], []).append(Attempt(run["length"], result["solved"]))
-    draw_reach(attempts, out / "reach.png", title=f"over how many steps a cell remembers (seed {run['seed']})")
+    settings = f"seed {run['seed']}, at most {run['steps']:,} steps a run"
+    draw_reach(attempts, out / "reach.png", title=f"over how many steps a cell remembers ({settings})")
     task, wanted = GRADIENTS
     lengths = {result["run"]["length"] for result in results if result["run"]["task"] == task}
     if not lengths:
@@ -159,7 +167,7 @@ def draw(results: Sequence[Result], out: Path) -> None:
         when: {result["run"]["cell"]: result[key] for result in shown}
         for when, key in (("at the start", "gradient_at_start"), ("after training", "gradient_after"))
     }
-    draw_gradients(lines, out / "gradients.png", title=f"gradient of the last step's loss: {task}, T = {length:,}")
+    draw_gradients(lines, out / "gradients.png", title=f"gradient of the last step's loss: {task}, T = {length:,} ({settings})")
 
 
 if __name__ == "__main__":

@@ -372,6 +372,7 @@ def test_help(checkout: Checkout) -> None:
     assert done.returncode == 0
     for word in ("--corpus", "--out", "--seed", "--start", "--stop", "--split", "key.path=value"):
         assert word in done.stdout
+    assert "  kaldi: the first 30 files by name train" in done.stdout, "what the recipe's own options mean"
 
 
 def test_two_runs_in_one_folder_are_refused(checkout: Checkout) -> None:
