@@ -5,8 +5,9 @@
 Streams in real time: each core has a process with its share of the streams, which send 100 ms of audio ten times a
 second, not all at once.  The delay of a piece is the time from its arrival until what it lets be known is known:
 waiting for other streams and arithmetic, not the latency of the model.  Its 95th percentile must stay under 200 ms.
-One stream: the real-time factor on one core in pieces of 320 ms, as log-probs and as live transcripts; and by how much
-the memory of the process grows from the 6th minute of an hour to its last.
+One stream: the real-time factor on one core in pieces of 320 ms, as log-probs and as live transcripts (the bundled
+sample, a second of silence, the sample again); and by how much the memory of the process grows from the 6th minute of an
+hour to its last.
 Without --model the weights are random, in the shape of conf/an4-live.yaml: the arithmetic is the same.
 """
 
@@ -114,6 +115,14 @@ def noise(count: int) -> np.ndarray:
     return (0.1 * np.random.default_rng(1).standard_normal(count)).astype(np.float32)
 
 
+def speech() -> np.ndarray:
+    """Return the bundled sample with a second of silence behind it, cut or filled to whole blocks."""
+    from asr.recognizer import as_source, bundled_sample
+
+    heard = as_source(bundled_sample()).read(RATE)
+    return np.concatenate([heard, np.zeros(RATE + -(len(heard) + RATE) % BLOCK, np.float32)])
+
+
 def one_stream(path: Path | None, minutes: float) -> dict[str, float]:
     """Return the cost of one stream on one core and how the memory of this process grows."""
     from asr.live import LiveRecognizer
@@ -121,7 +130,7 @@ def one_stream(path: Path | None, minutes: float) -> dict[str, float]:
     from asr.streaming import Stream
 
     _keep_core(0)
-    model, block = model_of(path), noise(BLOCK)
+    model, block, spoken = model_of(path), noise(BLOCK), np.split(speech(), len(speech()) // BLOCK)
     for stream in (Stream(model, RATE), Stream(model, RATE)):  # the first one warms up
         started, blocks = time.perf_counter(), 200
         for _ in range(blocks):
@@ -129,9 +138,9 @@ def one_stream(path: Path | None, minutes: float) -> dict[str, float]:
         log_probs = (time.perf_counter() - started) / (blocks * BLOCK / RATE)
     live = LiveRecognizer(Recognizer(model), RATE)
     started, total = time.perf_counter(), int(minutes * 60 * RATE / BLOCK)
-    before = 0.0
+    before, utterances = 0.0, 0
     for number in range(total):
-        live.accept(block)
+        utterances += sum(event.kind == "final" for event in live.accept(spoken[number % len(spoken)]))
         if number == total // 10:
             before = _resident_mb()
     wall = time.perf_counter() - started
@@ -139,6 +148,7 @@ def one_stream(path: Path | None, minutes: float) -> dict[str, float]:
         "real_time_factor_log_probs": round(log_probs, 5),
         "real_time_factor_live": round(wall / (total * BLOCK / RATE), 5),
         "stream_minutes": minutes,
+        "utterances": utterances,
         "growth_mb": round(_resident_mb() - before, 2),
     }
 
