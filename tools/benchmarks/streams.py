@@ -6,8 +6,8 @@ Streams in real time: each core has a process with its share of the streams, whi
 second, not all at once.  The delay of a piece is the time from its arrival until what it lets be known is known:
 waiting for other streams and arithmetic, not the latency of the model.  Its 95th percentile must stay under 200 ms.
 One stream: the real-time factor on one core in pieces of 320 ms, as log-probs and as live transcripts (the bundled
-sample, a second of silence, the sample again); and by how much the memory of the process grows from the 6th minute of an
-hour to its last.
+sample, a second of silence, the sample again); and by how much the memory of the process grows from the 6th minute of
+an hour to its last.
 Without --model the weights are random, in the shape of conf/an4-live.yaml: the arithmetic is the same.
 """
 
