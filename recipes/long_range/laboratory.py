@@ -167,7 +167,9 @@ def draw(results: Sequence[Result], out: Path) -> None:
         when: {result["run"]["cell"]: result[key] for result in shown}
         for when, key in (("at the start", "gradient_at_start"), ("after training", "gradient_after"))
     }
-    draw_gradients(lines, out / "gradients.png", title=f"gradient of the last step's loss: {task}, T = {length:,} ({settings})")
+    draw_gradients(
+        lines, out / "gradients.png", title=f"gradient of the last step's loss: {task}, T = {length:,} ({settings})"
+    )
 
 
 if __name__ == "__main__":
