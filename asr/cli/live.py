@@ -48,12 +48,17 @@ def listen(args: argparse.Namespace, settings: Settings) -> int:
     rate = args.rate or DEFAULT_RATE
     with log_on_stderr("asr transcribe"):
         recognizer = searching.recognizer_of(args, context=settings.encoder.context)
-        # what is compiled or filled at first is, before somebody speaks
-        LiveRecognizer(recognizer, rate).accept(np.zeros(rate, np.float32))
+        _warm_up(LiveRecognizer(recognizer, rate))
         live = LiveRecognizer(recognizer, rate, settings.endpoint)
         blocks = _standard_input(rate) if args.files else _microphone(rate)
         _follow(live, blocks, args.format or "txt")
     return EXIT_DONE
+
+
+def _warm_up(live: "LiveRecognizer") -> None:
+    """Let what is compiled at first be compiled, the search too, before somebody speaks."""
+    live.accept(np.zeros(live.stream.sample_rate, np.float32))
+    live.finish()
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -173,6 +173,12 @@ def test_utterances_that_cannot_be_trained_on_are_named_and_counted(run: Run) ->
     assert run.said[1].startswith("8 utterances")
 
 
+@pytest.mark.parametrize(("normalization", "told"), [("utterance", 1), ("running", 0)])
+def test_an_encoder_that_streams_in_a_model_that_will_not_is_told(run: Run, normalization: str, told: int) -> None:
+    run(train__epochs=1, model__encoder__bidirectional=False, model__features__normalization=normalization)
+    assert sum("train with model.features.normalization=running" in line for line in run.said) == told
+
+
 def test_no_usable_utterance_is_an_error(run: Run) -> None:
     with pytest.raises(DataError, match="no utterance to train on is left; run asr check"):
         run(train=[dataclasses.replace(utterance, text=None) for utterance in run.corpus.utterances])
