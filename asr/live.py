@@ -118,12 +118,17 @@ class LiveRecognizer:
         return [event]
 
     def _final(self, end: int) -> list[Event]:
-        """Return the final of the frames before one and let go of them; none if nothing was said or shown of it."""
-        event = self._event("final", self.recognizer, end)
-        told = [event] if event.transcript.text or self._shown else []
+        """Return the final of the frames before one and let go of them; none if nothing was said or shown of it.
+
+        Blanks are nothing said, whatever a search makes of them: a grammar has a best phrase for silence, too.
+        """
+        events = []
+        if self._shown or (self._path.token_ids[:end] != BLANK_ID).any():
+            event = self._event("final", self.recognizer, end)
+            events = [event] if event.transcript.text or self._shown else []
         self._shown = ""
         self._forget(end)
-        return told
+        return events
 
     def _event(self, kind: Literal["partial", "final"], recognizer: Recognizer, end: int | None = None) -> Event:
         """Return what a recogniser makes of the frames of the utterance before one; None: of all."""

@@ -145,6 +145,28 @@ class Mute:
         return Reading(nothing, 0.0)
 
 
+class Chatty:
+    """A reader that finds something in all that it hears, as a grammar does."""
+
+    def hear(self, log_probs: Tensor, lengths: Tensor) -> list[Tensor]:
+        return list(log_probs)
+
+    def read(self, log_probs: Tensor) -> Reading:
+        token_ids = np.zeros(len(log_probs), np.int64)
+        token_ids[:1] = 3
+        return Reading(FramePath(token_ids, np.zeros(len(log_probs), np.float32)), 0.0)
+
+
+def test_silence_says_nothing_to_a_reader_that_finds_something_in_all(
+    model: AcousticModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Spelled, "text", "." * 40 + "a.b" + "." * 90)
+    monkeypatch.setattr(live_module, "Stream", Spelled)
+    live = LiveRecognizer(Recognizer(model, reader=Chatty()), RATE)
+    events = live.accept(np.zeros(640 * len(Spelled.text), np.float32)) + live.finish()
+    assert [event.kind for event in events] == ["final"]
+
+
 def test_what_was_shown_and_is_nothing_in_the_end_gets_its_final(
     model: AcousticModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
