@@ -386,7 +386,7 @@ def test_what_a_worker_cannot_start_with_is_told_in_one_line(cluster: Any, job: 
 
 def test_without_the_package_the_cure_is_told(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(MachineError, match=r"pip install 'asr\[ray\]'"):
+    with pytest.raises(MachineError, match=r"-m pip install ray$"):
         transcribe_archive(job, RayWorkers())
 
 

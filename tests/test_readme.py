@@ -57,8 +57,10 @@ def test_the_commands_run_in_the_order_of_the_page(folder: Path, monkeypatch: py
 def test_the_python_lines_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 2
-    exec(compile("".join(blocks), "README.md", "exec"), {})  # the second goes on with the model of the first
+    assert len(blocks) == 3
+    defined = {"piece": np.zeros(8000, np.float32)}
+    exec(compile("".join(blocks), "README.md", "exec"), defined)  # each goes on with the names of those before
+    assert defined["events"] == []
 
 
 def test_the_scripts_are_there_and_may_be_started() -> None:

@@ -180,5 +180,5 @@ def test_a_folder_without_a_data_set(tmp_path: Path) -> None:
 
 def test_without_pyarrow_the_cure_is_told(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(MachineError, match=r"^pyarrow is not installed, .*; pip install pyarrow"):
+    with pytest.raises(MachineError, match=r"^the package pyarrow is missing, .* -m pip install pyarrow$"):
         imported("huggingface", saved, split="train")
