@@ -1,7 +1,7 @@
 """A stream of audio → utterances, each with what is heard of it so far and, after a silence, its transcript."""
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from asr.audio.resample import Waveform
 from asr.decoding.endpoint import EndpointConfig, utterance_end
-from asr.decoding.greedy import GreedyReader
+from asr.decoding.greedy import GreedyReader, best_paths, join_paths
 from asr.nn.ctc import BLANK_ID
 from asr.recognizer import Recognizer, Transcript
 from asr.streaming import Stream
@@ -56,7 +56,7 @@ class LiveRecognizer:
         self._frame_seconds = self._geometry.encoder_hop / self._geometry.sample_rate
         self._early = round(-self._geometry.encoder_frame_start(0) / self._frame_seconds)  # frames in the edge
         self._settled_every = max(1, round(_SETTLED_EVERY * sample_rate))
-        self._path = GreedyReader().join([])  # the best path of the utterance
+        self._path = join_paths([])  # the best path of the utterance
         self._log_probs: list[Tensor] = []  # of the utterance, for a reader that searches
         self._first = 0  # encoder frame at which it begins
         self._loudness = _Loudness(sample_rate, self._frame_seconds)
@@ -89,8 +89,8 @@ class LiveRecognizer:
         """Add what is known now, and return whether it is anything."""
         if not len(log_probs):
             return False
-        (path,) = GreedyReader().hear(log_probs.unsqueeze(0), torch.tensor([len(log_probs)]))
-        self._path = GreedyReader().join([self._path, path])
+        (path,) = best_paths(log_probs.unsqueeze(0), torch.tensor([len(log_probs)]))
+        self._path = join_paths([self._path, path])
         if self._searches:
             self._log_probs.append(log_probs.cpu())
         return True
@@ -103,15 +103,21 @@ class LiveRecognizer:
         self._forget_silence()
         return events
 
+    @property
+    def _tokens(self) -> NDArray[np.bool_]:
+        """(E,), True where something else than the blank is most likely."""
+        tokens: NDArray[np.bool_] = self._path.token_ids != BLANK_ID
+        return tokens
+
     def _end(self) -> int | None:
         """Return the frame at which the utterance is over, counted from its first; None: it goes on."""
-        tokens = self._path.token_ids != BLANK_ID
+        tokens = self._tokens
         power = self._loudness.of(self._first - self._early, len(tokens))
         return utterance_end(tokens, power, self.endpoint, self._frame_seconds)
 
     def _partial(self) -> list[Event]:
         """Return what is heard so far, if that has changed."""
-        event = self._event("partial", self._greedy)
+        event = self._event("partial")
         if event.transcript.text == self._shown:
             return []
         self._shown = event.transcript.text
@@ -123,19 +129,19 @@ class LiveRecognizer:
         Blanks are nothing said, whatever a search makes of them: a grammar has a best phrase for silence, too.
         """
         events = []
-        if self._shown or (self._path.token_ids[:end] != BLANK_ID).any():
-            event = self._event("final", self.recognizer, end)
+        if self._shown or self._tokens[:end].any():
+            event = self._event("final", end)
             events = [event] if event.transcript.text or self._shown else []
         self._shown = ""
         self._forget(end)
         return events
 
-    def _event(self, kind: Literal["partial", "final"], recognizer: Recognizer, end: int | None = None) -> Event:
-        """Return what a recogniser makes of the frames of the utterance before one; None: of all."""
+    def _event(self, kind: Literal["partial", "final"], end: int | None = None) -> Event:
+        """Return what the recogniser, of a partial the best path, makes of it before a frame; None: of all of it."""
         path = self._path[:end]
         begin, count = self._first * self._frame_seconds, len(path.token_ids)
         duration = max(0.0, min(count * self._frame_seconds, self.stream.seconds - begin))
-        kept: Any = path
+        recognizer, kept = self._greedy if kind == "partial" else self.recognizer, path
         if kind == "final" and self._searches:
             (kept,) = recognizer.reader.hear(self._joined()[:end].unsqueeze(0), torch.tensor([count]))
         transcript = recognizer.transcript_of(kept, duration)
@@ -163,7 +169,7 @@ class LiveRecognizer:
         So does the normaliser: after an hour of silence or noise, speech is heard as it is after a moment of it.
         """
         kept = round(self.endpoint.silence_ms / 2000 / self._frame_seconds)
-        tokens = self._path.token_ids != BLANK_ID
+        tokens = self._tokens
         before = int(tokens.argmax()) if tokens.any() else len(tokens)
         if before > kept:
             self._forget(before - kept)

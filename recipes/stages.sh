@@ -11,6 +11,9 @@
 # A recipe with the option --train (extra=([train]=train)) trains on train.jsonl, or on train_all.jsonl, which holds valid.
 # A recipe with the option --from (extra=([from]=an4)) fine-tunes that model, with its own tokens where TOKENS are none.
 #
+# A recipe with the option --live (extra=([live]=no)) makes another model with it, in a run folder of its own.
+# What its own options mean stands in comments before `extra=`, which --help prints.
+#
 # A NAME such as decode.test is a part of the stage decode.  COMMAND is `asr ...`, `python FILE.py ...`, or a
 # function (then --code says what it runs).  OPTIONS, and what makes a stage run again: asr/stamps.py.
 

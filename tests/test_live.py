@@ -16,7 +16,7 @@ from asr import live as live_module
 from asr.cli import live as cli_live
 from asr.cli.main import main
 from asr.decoding.endpoint import EndpointConfig
-from asr.decoding.greedy import FramePath, GreedyReader, Reading
+from asr.decoding.greedy import FramePath, Reading
 from asr.live import Event, LiveRecognizer
 from asr.model import AcousticModel
 from asr.recognizer import Recognizer
@@ -127,34 +127,27 @@ def test_where_utterances_end_does_not_depend_on_the_pieces(
     # a gap of 25 blanks whose first half is loud, so that it ends late, and one long enough to end by its blanks
     text = "." * 9 + "a.b" + "." * 25 + "c" + "." * 11 + "d.▁.e" + "." * 70 + "f" + "." * 9 + "a.b"
     endpoint = EndpointConfig(silence_ms=400, max_seconds=3)
-    monkeypatch.setattr(Spelled, "text", text)
-    expected = [(e.transcript, e.start) for e in events_of(model, monkeypatch, text, endpoint) if e.kind == "final"]
-    found = [(e.transcript, e.start) for e in events_of(model, monkeypatch, text, endpoint, size) if e.kind == "final"]
+    expected, found = (
+        [event for event in events_of(model, monkeypatch, text, endpoint, each) if event.kind == "final"]
+        for each in (1600, size)
+    )
     assert found == expected
-    assert [transcript.text for transcript, _ in found] == ["ab", "c", "d e", "fab"]
+    assert [event.transcript.text for event in found] == ["ab", "c", "d e", "fab"]
 
 
-class Mute:
-    """A reader that has heard nothing that it may say."""
+class Says:
+    """A reader that finds the same token at the start of all that it hears."""
 
-    def hear(self, log_probs: Tensor, lengths: Tensor) -> list[Tensor]:
-        return list(log_probs)
-
-    def read(self, log_probs: Tensor) -> Reading:
-        nothing = FramePath(np.zeros(len(log_probs), np.int64), np.zeros(len(log_probs), np.float32), None, ("mute",))
-        return Reading(nothing, 0.0)
-
-
-class Chatty:
-    """A reader that finds something in all that it hears, as a grammar does."""
+    def __init__(self, token_id: int, *warnings: str) -> None:
+        self.token_id, self.warnings = token_id, warnings
 
     def hear(self, log_probs: Tensor, lengths: Tensor) -> list[Tensor]:
         return list(log_probs)
 
     def read(self, log_probs: Tensor) -> Reading:
         token_ids = np.zeros(len(log_probs), np.int64)
-        token_ids[:1] = 3
-        return Reading(FramePath(token_ids, np.zeros(len(log_probs), np.float32)), 0.0)
+        token_ids[:1] = self.token_id
+        return Reading(FramePath(token_ids, np.zeros(len(log_probs), np.float32), None, self.warnings), 0.0)
 
 
 def test_silence_says_nothing_to_a_reader_that_finds_something_in_all(
@@ -162,7 +155,7 @@ def test_silence_says_nothing_to_a_reader_that_finds_something_in_all(
 ) -> None:
     monkeypatch.setattr(Spelled, "text", "." * 40 + "a.b" + "." * 90)
     monkeypatch.setattr(live_module, "Stream", Spelled)
-    live = LiveRecognizer(Recognizer(model, reader=Chatty()), RATE)
+    live = LiveRecognizer(Recognizer(model, reader=Says(3)), RATE)
     events = live.accept(np.zeros(640 * len(Spelled.text), np.float32)) + live.finish()
     assert [event.kind for event in events] == ["final"]
 
@@ -172,7 +165,7 @@ def test_what_was_shown_and_is_nothing_in_the_end_gets_its_final(
 ) -> None:
     monkeypatch.setattr(Spelled, "text", "." * 10 + "a.b" + "." * 60)
     monkeypatch.setattr(live_module, "Stream", Spelled)
-    live = LiveRecognizer(Recognizer(model, reader=Mute()), RATE)
+    live = LiveRecognizer(Recognizer(model, reader=Says(0, "mute")), RATE)
     events = [event for _ in range(28) for event in live.accept(np.zeros(1600, np.float32))] + live.finish()
     assert [(event.kind, event.transcript.text) for event in events][-1] == ("final", "")
     assert events[-1].transcript.warnings == ("mute",)
@@ -205,7 +198,7 @@ def test_hours_of_silence_are_forgotten(model: AcousticModel, monkeypatch: pytes
 def test_silence_and_noise_are_forgotten_by_the_normaliser(
     model: AcousticModel, monkeypatch: pytest.MonkeyPatch, loudness: float
 ) -> None:
-    monkeypatch.setattr(GreedyReader, "hear", _blanks)
+    monkeypatch.setattr(live_module, "best_paths", _blanks)
     live = LiveRecognizer(Recognizer(model), RATE)
     noise = loudness * np.random.default_rng(1).standard_normal(60 * RATE)
     live.accept(noise.astype(np.float32))
@@ -213,7 +206,7 @@ def test_silence_and_noise_are_forgotten_by_the_normaliser(
     assert float(kept) < 60  # of 6,000 frames, 0.4 s and what came after the last look at them
 
 
-def _blanks(reader: GreedyReader, log_probs: Tensor, lengths: Tensor) -> list[FramePath]:
+def _blanks(log_probs: Tensor, lengths: Tensor) -> list[FramePath]:
     return [FramePath(np.zeros(len(row), np.int64), np.zeros(len(row), np.float32)) for row in log_probs]
 
 

@@ -187,7 +187,7 @@ def _package(package: Package, modules: dict[str, ModuleType]) -> Finding:
         return Finding(package.name, "ok", installed(package.name) or "version unknown")
     version = installed(package.name)
     detail = f"{version}, {found}" if version else found
-    cure = f"pip install --force-reinstall '{package.name}'" if version else f"pip install '{package.name}'"
+    cure = to_install(f"--force-reinstall {package.name}" if version else package.name)
     cure = _PAIR_CURE if package.name in ("torch", "torchaudio") else f"{cure} (or tools/setup in a clone)"
     return Finding(package.name, "missing", detail, package.cost, cure)
 

@@ -158,9 +158,9 @@ def as_text(facts: Mapping[str, Any]) -> str:
 def _live(features: Mapping[str, Any], encoder: Mapping[str, Any]) -> str:
     """Return whether the model can be asked while somebody speaks."""
     one_way = encoder.get("bidirectional") is False
-    reasons = (
-        [] if one_way or encoder.get("chunk_ms") else ["its backward direction begins at the end of the recording"]
-    )
+    reasons = []
+    if not one_way and not encoder.get("chunk_ms"):
+        reasons.append("its backward direction begins at the end of the recording")
     if features.get("normalization") == "utterance":
         reasons.append("it normalises over the whole utterance")
     if reasons:

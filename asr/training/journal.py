@@ -5,7 +5,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asr.errors import MachineError, writing
+from asr.errors import MachineError, to_install, writing
 from asr.store import write_text
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _event_writer(folder: Path, resumed_step: int) -> "SummaryWriter":
         from torch.utils.tensorboard.writer import SummaryWriter
     except ImportError:
         raise MachineError(
-            "train.tensorboard is on but the package tensorboard is missing; pip install tensorboard"
+            f"train.tensorboard is on but the package tensorboard is missing: {to_install('tensorboard')}"
         ) from None
     # what a killed run had told of later steps is not to be shown
     return SummaryWriter(str(folder), purge_step=resumed_step + 1 if resumed_step else None)

@@ -80,7 +80,7 @@ def test_missing_package_names_cost_and_cure_and_exits_4(
     _light(monkeypatch, Package("no-such-package", "no_such_package", "no tea"))
     assert main(["doctor"]) == 4
     shown = capsys.readouterr().out
-    cure = "cure: pip install 'no-such-package' (or tools/setup in a clone)"
+    cure = f"cure: {sys.executable} -m pip install no-such-package (or tools/setup in a clone)"
     assert f"MISSING  no-such-package: not installed; costs: no tea; {cure}\n" in shown
     assert shown.endswith("\nmissing or broken: no-such-package\n")
 
@@ -131,7 +131,7 @@ def test_broken_package_that_is_installed_is_reinstalled(monkeypatch: pytest.Mon
     monkeypatch.setattr(doctor, "installed", lambda _: "1.2")
     finding = doctor._package(Package("soundfile", "soundfile", "no audio"), {})
     assert finding.detail == "1.2, broken: OSError: x"
-    assert finding.cure.startswith("pip install --force-reinstall 'soundfile'")
+    assert finding.cure.startswith(f"{sys.executable} -m pip install --force-reinstall soundfile")
 
 
 @pytest.mark.parametrize(

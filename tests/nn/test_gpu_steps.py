@@ -52,6 +52,17 @@ def unchecked() -> Any:
     gpu_steps.works_on.cache_clear()
 
 
+def test_a_lack_of_memory_is_not_remembered(unchecked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacks(device: torch.device, dtype: torch.dtype) -> bool:
+        raise torch.cuda.OutOfMemoryError("full")
+
+    monkeypatch.setattr(gpu_steps, "_right_on", lacks)
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        gpu_steps.works_on(CARD, torch.float32)
+    monkeypatch.setattr(gpu_steps, "_right_on", lambda device, dtype: True)
+    assert gpu_steps.works_on(CARD, torch.float32)
+
+
 @needs_triton
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)

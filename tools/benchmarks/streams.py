@@ -116,7 +116,7 @@ def noise(count: int) -> np.ndarray:
 
 
 def speech() -> np.ndarray:
-    """Return the bundled sample with a second of silence behind it, cut or filled to whole blocks."""
+    """Return the bundled sample with a second of silence behind it, filled to whole blocks."""
     from asr.recognizer import as_source, bundled_sample
 
     heard = as_source(bundled_sample()).read(RATE)
