@@ -26,6 +26,7 @@ from asr.training.objective import BatchLoss, batch_loss
 from asr.training.schedule import learning_rate
 
 MAX_SKIPPED = 20  # steps in a row without a finite gradient, after which no better one is to be hoped for
+BROKEN_DOWN = "no finite gradient in"  # how that error begins, for who runs `asr train`
 
 
 class TimedLoader:
@@ -222,7 +223,7 @@ class CtcTraining(LightningModule):
         self._skipped_in_a_row += 1
         if self._skipped_in_a_row > MAX_SKIPPED:
             raise UsageError(
-                f"step {self.position.step}: no finite gradient in {MAX_SKIPPED} steps; lower"
+                f"step {self.position.step}: {BROKEN_DOWN} {MAX_SKIPPED} steps; lower"
                 f" train.optimizer.learning_rate (now {self.train_config.optimizer.learning_rate:g}), or look at the"
                 " data with asr check"
             )

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -23,8 +24,10 @@ from asr.receipts import collect, write
 from asr.store import write_json
 from asr.text.tokenizer import Tokenizer
 from asr.training.config import ExperimentConfig
+from asr.training.module import BROKEN_DOWN
 
 STEP = 8  # cells: widths are multiples of it, as products like them
+_running: set["subprocess.Popen[bytes]"] = set()
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each cell (default: 3)")
     parser.add_argument("--parameters", type=int, default=2_500_000, help="of each encoder (default: 2500000)")
     parser.add_argument("--jobs", type=int, default=2, help="trainings side by side (default: 2)")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     return guarded("recipes/cells/compare.py", lambda: compare(parser.parse_args()))
 
 
@@ -61,8 +65,7 @@ def compare(options: argparse.Namespace) -> int:
     """Train what is not trained yet, a seed of all cells before the next; write the table."""
     started = time.time()
     planned = list(plan(options))
-    with ThreadPoolExecutor(options.jobs) as threads:
-        results = list(threads.map(lambda run: finished(run, options), planned))
+    results = all_finished(planned, options)
     table = summary(planned, results)
     print(as_text(table))
     inputs = [options.config, options.tokens, options.data / "train.jsonl", options.data / "valid.jsonl"]
@@ -102,10 +105,24 @@ def fitting(config: EncoderConfig, cell: CellName, features: int, tokens: int, w
     return hidden, parameters
 
 
+def all_finished(runs: Sequence[Run], options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Return what the runs hear.  Where one fails or this is interrupted, all stop, to be resumed."""
+    threads = ThreadPoolExecutor(options.jobs)
+    try:
+        return list(threads.map(lambda run: finished(run, options), runs))
+    except BaseException:
+        for process in list(_running):
+            process.terminate()  # a training saves its state first
+        raise
+    finally:
+        threads.shutdown(cancel_futures=True)
+
+
 def finished(run: Run, options: argparse.Namespace) -> dict[str, Any]:
     """Return what a run hears of the speakers held out, trained now if it is not yet.
 
     A training that breaks down (its weights run away) is a result, too: its rates are None.
+    Raises: UsageError for whatever else ends it.
     """
     result = run.folder / "result.json"
     if not result.is_file():
@@ -113,12 +130,19 @@ def finished(run: Run, options: argparse.Namespace) -> dict[str, Any]:
             train(run, options)
             found = hear(run, options)
         except UsageError as error:
+            if not broke_down(run.folder.with_suffix(".log")):
+                raise
             print(f"{run.cell} {run.seed}: {error}", file=sys.stderr, flush=True)
             found = {**described(run), "wer": None, "cer": None, "audio_seconds": None, "training_seconds": None}
         write_json(result, found)
         print(f"{run.cell} {run.seed}: {found['wer']} %", file=sys.stderr, flush=True)
     kept: dict[str, Any] = json.loads(result.read_text())
     return kept
+
+
+def broke_down(log: Path) -> bool:
+    """Return whether a training's last words are that its gradient was not finite again and again."""
+    return log.is_file() and BROKEN_DOWN in log.read_text("utf-8").rstrip().rpartition("\n")[2]
 
 
 def described(run: Run) -> dict[str, Any]:
@@ -162,7 +186,12 @@ def asr(*words: object, log: Path) -> None:
     """Run a subcommand, its output in a log.  Raises: UsageError if it fails."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a") as lines:
-        code = subprocess.run([sys.executable, "-m", "asr", *map(str, words)], stdout=lines, stderr=lines).returncode
+        process = subprocess.Popen([sys.executable, "-m", "asr", *map(str, words)], stdout=lines, stderr=lines)
+        _running.add(process)
+        try:
+            code = process.wait()
+        finally:
+            _running.discard(process)
     if code:
         raise UsageError(f"asr {words[0]} ended with code {code}; the last lines of {log} say why")
 

@@ -1,8 +1,12 @@
 """recipes/cells: equal parameters, runs that are done stay done, one table; with a false `asr`."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from argparse import Namespace
 from pathlib import Path
 
@@ -12,6 +16,7 @@ from asr.errors import UsageError
 from asr.nn.cells import CELL_NAMES
 from asr.nn.encoder import EncoderConfig
 from asr.text.tokenizer import Tokenizer
+from asr.training.module import BROKEN_DOWN
 from recipes.cells import compare
 
 CONFIG = "model:\n  encoder:\n    subsampling_width: 32\n    layers: 2\n"
@@ -41,9 +46,9 @@ def options(tmp_path: Path) -> Namespace:
 class FalseAsr:
     """Stands in for the subcommands: writes what they would, and keeps what was asked."""
 
-    def __init__(self, fails: str = "") -> None:
+    def __init__(self, fails: str = "", says: str = "") -> None:
         self.calls: list[str] = []
-        self.fails = fails
+        self.fails, self.says = fails, says
 
     def __call__(self, *words: object, log: Path) -> None:
         line = " ".join(map(str, words))
@@ -51,7 +56,8 @@ class FalseAsr:
         folder = log.with_suffix("")
         folder.mkdir(parents=True, exist_ok=True)
         if self.fails and self.fails in line:
-            raise UsageError("asr train ended with code 3")
+            log.write_text(f"train: 3/14 epochs\n{self.says}\n")
+            raise UsageError("asr train ended with code 2")
         if words[0] == "train":
             (folder / "checkpoints").mkdir(exist_ok=True)
             receipt = {"audio_seconds_seen": 40.0, "wall_seconds": 2.0, "commit": "abc"}
@@ -100,11 +106,47 @@ def test_a_run_in_progress_is_resumed(options: Namespace, monkeypatch: pytest.Mo
 def test_a_training_that_breaks_down_is_a_result_and_stops_no_other(
     options: Namespace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(compare, "asr", FalseAsr(fails="--seed 2 model.encoder.cell=rnn"))
+    says = f"asr train: step 60: {BROKEN_DOWN} 20 steps; lower train.optimizer.learning_rate (now 0.002)"
+    monkeypatch.setattr(compare, "asr", FalseAsr(fails="--seed 2 model.encoder.cell=rnn", says=says))
     compare.compare(options)
     out = capsys.readouterr().out
     assert "| 50.00 % | 50.00, broke down | 25.00 % |" in out
     assert "| 25.00 % | 25.00, 25.00 | 12.50 % |" in out
+
+
+def test_a_training_that_ends_otherwise_is_no_result(options: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compare, "asr", FalseAsr(fails="model.encoder.cell=rnn", says="asr train: interrupted"))
+    with pytest.raises(UsageError, match="ended with code 2"):
+        compare.compare(options)
+    assert not list(options.out.glob("rnn-*/result.json"))
+
+
+def test_when_it_is_ended_its_trainings_end(
+    options: Namespace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexec sleep 60\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    started = compare._running
+    ended = signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    def end() -> None:
+        while len(started) < options.jobs:
+            time.sleep(0.01)
+        children.extend(started)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    children: list[subprocess.Popen[bytes]] = []
+    killer = threading.Thread(target=end, daemon=True)
+    killer.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            compare.compare(options)
+    finally:
+        signal.signal(signal.SIGTERM, ended)
+    assert [child.wait(timeout=10) for child in children] == [-signal.SIGTERM] * options.jobs
+    assert not list(options.out.glob("*/result.json"))
 
 
 def test_a_cell_that_does_not_exist_is_refused() -> None:
