@@ -1,6 +1,6 @@
 """A stream of audio → utterances, each with what is heard of it so far and, after a silence, its transcript."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from asr.audio.resample import Waveform
 from asr.decoding.endpoint import EndpointConfig, utterance_end
-from asr.decoding.greedy import GreedyReader, best_paths, join_paths
+from asr.decoding.greedy import GreedyReader, best_paths, collapse, join_paths
 from asr.nn.ctc import BLANK_ID
 from asr.recognizer import Recognizer, Transcript
 from asr.streaming import Stream
@@ -45,9 +45,23 @@ class LiveRecognizer:
     push-to-talk take one for each push: `finish()` says all that was heard, and a new one costs next to nothing.
     """
 
-    def __init__(self, recognizer: Recognizer, sample_rate: int, endpoint: EndpointConfig | None = None) -> None:
-        """Start a stream of audio at `sample_rate` Hz.  Raises: UsageError for a model that cannot stream."""
+    def __init__(
+        self,
+        recognizer: Recognizer,
+        sample_rate: float,
+        endpoint: EndpointConfig | None = None,
+        *,
+        partials: bool = True,
+    ) -> None:
+        """Start a stream.
+
+        Args:
+            sample_rate: of what it hears, in Hz.
+            partials: whether to tell what is heard of an utterance that is not over.
+        Raises: UsageError for a model that cannot stream.
+        """
         self.recognizer = recognizer
+        self._partials = partials
         self.endpoint = endpoint or EndpointConfig()
         self.stream = Stream(recognizer.model, sample_rate)
         self._greedy = recognizer.with_reader(GreedyReader())
@@ -55,12 +69,13 @@ class LiveRecognizer:
         self._geometry = recognizer.model.geometry
         self._frame_seconds = self._geometry.encoder_hop / self._geometry.sample_rate
         self._early = round(-self._geometry.encoder_frame_start(0) / self._frame_seconds)  # frames in the edge
-        self._settled_every = max(1, round(_SETTLED_EVERY * sample_rate))
+        self._settled_every = max(1, round(_SETTLED_EVERY * self.stream.sample_rate))
         self._path = join_paths([])  # the best path of the utterance
         self._log_probs: list[Tensor] = []  # of the utterance, for a reader that searches
         self._first = 0  # encoder frame at which it begins
-        self._loudness = _Loudness(sample_rate, self._frame_seconds)
+        self._loudness = _Loudness(self.stream.sample_rate, self._frame_seconds)
         self._shown = ""
+        self._collapsed: list[int] = []  # the tokens of what was last looked at, to be shown
 
     def accept(self, waveform: ArrayLike, sample_rate: int | None = None) -> list[Event]:
         """Return what is new: utterances that are over, then what is heard of the next one if that has changed.
@@ -77,7 +92,7 @@ class LiveRecognizer:
             is_new |= self._hear(self.stream.accept(piece))
             if len(piece) == size:
                 events += self._settle()
-        return [*events, *self._partial()] if is_new else events
+        return [*events, *self._partial()] if is_new and self._partials else events
 
     def finish(self) -> list[Event]:
         """Return the utterances that were not over, if anything was said in them.  Raises: as `Stream.finish`."""
@@ -117,6 +132,10 @@ class LiveRecognizer:
 
     def _partial(self) -> list[Event]:
         """Return what is heard so far, if that has changed."""
+        collapsed = [span.token_id for span in collapse(self._path)]
+        if collapsed == self._collapsed:
+            return []
+        self._collapsed = collapsed
         event = self._event("partial")
         if event.transcript.text == self._shown:
             return []
@@ -132,7 +151,7 @@ class LiveRecognizer:
         if self._shown or self._tokens[:end].any():
             event = self._event("final", end)
             events = [event] if event.transcript.text or self._shown else []
-        self._shown = ""
+        self._shown, self._collapsed = "", []
         self._forget(end)
         return events
 
@@ -144,11 +163,8 @@ class LiveRecognizer:
         recognizer, kept = self._greedy if kind == "partial" else self.recognizer, path
         if kind == "final" and self._searches:
             (kept,) = recognizer.reader.hear(self._joined()[:end].unsqueeze(0), torch.tensor([count]))
-        transcript = recognizer.transcript_of(kept, duration)
-        words = tuple(replace(word, start=word.start + begin, end=word.end + begin) for word in transcript.words)
-        tokens = tuple(replace(token, start=token.start + begin, end=token.end + begin) for token in transcript.tokens)
         start = max(0.0, self._geometry.encoder_frame_start(self._first))
-        return Event(kind, replace(transcript, words=words, tokens=tokens), start)
+        return Event(kind, recognizer.transcript_of(kept, duration, self._first), start)
 
     def _joined(self) -> "Tensor":
         if len(self._log_probs) > 1:

@@ -58,6 +58,12 @@ class ModelConfig(Config):
         """Return a chunk and its right context in encoder frames; a chunk of 0 is all that there is."""
         return Context(self._frames(chunk_ms), self._frames(right_context_ms)) if chunk_ms else WHOLE
 
+    def seeing(self, chunk_ms: float, right_context_ms: float) -> "ModelConfig":
+        """Return the same with another chunk and right context.  Raises: UsageError for what is none."""
+        values = self.model_dump(mode="json")
+        values["encoder"] |= {"chunk_ms": chunk_ms, "right_context_ms": right_context_ms}
+        return parse(ModelConfig, values, where="the model's context")
+
     @property
     def lookahead(self) -> int:
         """Encoder frames of the future that a model of one direction sees."""
@@ -113,20 +119,24 @@ class AcousticModel(nn.Module):
         """Of the waveforms it takes, in Hz."""
         return self.config.features.sample_rate
 
-    def see(self, chunk_ms: float, right_context_ms: float) -> None:
+    def see(self, chunk_ms: float, right_context_ms: float | None = None) -> None:
         """Let the backward direction see another chunk and right context than it was saved with; a chunk of 0 is all.
 
+        Args: right_context_ms: None: as it was, behind a chunk.
         Raises: UsageError for a model that was not trained in chunks, or a context that is none.
         """
-        if chunk_ms and self.config.encoder.bidirectional and not self._in_chunks:
+        if chunk_ms and not self.config.encoder.bidirectional:
+            raise UsageError(
+                f"encoder.chunk_ms={chunk_ms:g}: this model reads in one direction, without chunks; leave it out"
+            )
+        if right_context_ms is None:
+            right_context_ms = self.config.encoder.right_context_ms if chunk_ms else 0
+        if chunk_ms and not self._in_chunks:
             raise UsageError(
                 f"encoder.chunk_ms={chunk_ms:g}: this model was trained on whole recordings and mishears chunks;"
                 " take one that was trained in chunks, such as an4-live"
             )
-        seen = {"chunk_ms": chunk_ms, "right_context_ms": right_context_ms}
-        values = self.config.model_dump(mode="json")
-        values["encoder"] |= seen
-        self.config = parse(ModelConfig, values, where="the model's context")
+        self.config = self.config.seeing(chunk_ms, right_context_ms)
         self.encoder.config, self.encoder.context = self.config.encoder, self.config.context
 
     def forward(self, waveform: Tensor, lengths: Tensor, moments: Moments | None = None) -> tuple[Tensor, Tensor]:

@@ -25,7 +25,7 @@ from pydantic import Field
 from asr.audio.files import open_blocks
 from asr.audio.resample import Waveform, resample
 from asr.audio.source import AudioSource
-from asr.audio.waveforms import waveform_fault
+from asr.audio.waveforms import as_samples, waveform_fault
 from asr.config import Config
 from asr.decoding.calibration import Calibration
 from asr.decoding.confidence import mean_confidence, mean_posterior
@@ -433,11 +433,15 @@ class Recognizer:
             row[: len(waveform)] = waveform
         return torch.from_numpy(padded).to(self.device), torch.tensor(lengths, device=self.device)
 
-    def transcript_of(self, heard: Any, duration: Seconds) -> Transcript:
-        """Return the transcript of what the reader has kept of audio of a duration."""
+    def transcript_of(self, heard: Any, duration: Seconds, first: int = 0) -> Transcript:
+        """Return the transcript of what the reader has kept of audio of a duration.
+
+        Args: first: encoder frame at which it begins in its recording, whose clock times are by.
+        """
         reading = self.reader.read(heard)
-        tokenizer, geometry, log_probs = self.model.tokenizer, self.model.geometry, reading.path.log_probs
-        hypothesis = hypothesis_from_path(reading.path, tokenizer, geometry, duration)
+        tokenizer, geometry, log_probs = self.model.tokenizer, self.model.geometry.later(first), reading.path.log_probs
+        end = first * geometry.encoder_hop / geometry.sample_rate + duration
+        hypothesis = hypothesis_from_path(reading.path, tokenizer, geometry, end)
         words, confidence = hypothesis.words, mean_confidence(hypothesis.words)
         if self.calibration is not None:
             words, confidence = self.calibration.judge_words(words), self.calibration.judge_utterance(confidence)
@@ -452,7 +456,7 @@ class Recognizer:
             confidence,
             posterior,
             distinct_texts(reading.answers, tokenizer, reading.nbest),
-            tuple(tokens_from_spans(hypothesis.spans, log_probs, tokenizer, geometry, duration)),
+            tuple(tokens_from_spans(hypothesis.spans, log_probs, tokenizer, geometry, end)),
             is_strange=bool(strange),
         )
 
@@ -466,7 +470,7 @@ class Recognizer:
 class _Hearing(Recognizer):
     """A recogniser that stops before it reads."""
 
-    def transcript_of(self, heard: Any, duration: Seconds) -> Any:
+    def transcript_of(self, heard: Any, duration: Seconds, first: int = 0) -> Any:
         """Return what was heard."""
         return heard
 
@@ -543,7 +547,7 @@ def _device(name: str) -> str:
 
 
 def _checked_waveform(audio: "ArrayLike") -> Waveform:
-    waveform = np.asarray(audio)
+    waveform = as_samples(audio)
     fault = waveform_fault(waveform) or ("has no samples; give at least one sample" if len(waveform) == 0 else None)
     if fault:
         raise DataError(f"waveform {fault}")

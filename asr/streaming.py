@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from asr.audio.resample import Resampler, Waveform
-from asr.audio.waveforms import waveform_fault
+from asr.audio.waveforms import as_samples, waveform_fault
 from asr.errors import DataError, UsageError
 from asr.features.stream import FeatureStream, advance_features
 from asr.model import AcousticModel, ModelConfig
@@ -30,18 +30,19 @@ class Stream:
         sample_rate: of what it accepts, in Hz.
         num_samples: accepted so far.
         finished: whether its end has come.
+        broken: whether an error came in between, and what was accepted then is lost.
     """
 
-    def __init__(self, model: AcousticModel, sample_rate: int) -> None:
+    def __init__(self, model: AcousticModel, sample_rate: float) -> None:
         """Start a stream.
 
-        Raises: UsageError for a model that cannot stream, or a rate below 1 Hz.
+        Raises: UsageError for a model that cannot stream, or a rate that is no whole number of Hz.
         """
         refuse_offline(model.config)
-        self.model, self.sample_rate = model, sample_rate
+        self.model, self.sample_rate = model, _whole(sample_rate)
         self.num_samples = 0
-        self.finished = False
-        self._resampler = Resampler(sample_rate, model.sample_rate)
+        self.finished = self.broken = False
+        self._resampler = Resampler(self.sample_rate, model.sample_rate)
         encoder, device = model.encoder, next(model.parameters()).device
         self.features = FeatureStream(torch.zeros(0, device=device), model.frontend.normalizer.prior())
         self.encoder = EncoderStream(
@@ -83,6 +84,8 @@ class Stream:
 
     def check(self, waveform: ArrayLike, sample_rate: int | None) -> Waveform:
         """Return a waveform that may follow.  Raises: as `accept`."""
+        if self.broken:
+            raise UsageError("an error broke the stream, and what it was given then is lost; start another one")
         if self.finished:
             raise UsageError("the stream is finished; start another one for what comes next")
         if sample_rate not in (None, self.sample_rate):
@@ -90,7 +93,7 @@ class Stream:
                 f"the stream began at {self.sample_rate} Hz and goes on at {sample_rate} Hz;"
                 " finish it and start another"
             )
-        samples = np.asarray(waveform)
+        samples = as_samples(waveform)
         if fault := waveform_fault(samples):
             raise DataError(f"the stream's piece from {self.seconds:.3f} s on {fault}")
         checked: Waveform = samples.astype(np.float32, copy=False)
@@ -115,8 +118,9 @@ def accept_together(
 ) -> list[Tensor]:
     """Return what `accept` of each stream returns for its waveform, all computed as one batch of one model.
 
-    Raises: as `Stream.accept`, before anything has changed.
+    Raises: as `Stream.accept`, before anything has changed; UsageError for streams of several models, or one twice.
     """
+    _refuse_mixed(streams)
     checked = [stream.check(waveform, sample_rate) for stream, waveform in zip(streams, waveforms, strict=True)]
     sizes = [int(MAX_SECONDS * stream.sample_rate) + 1 for stream in streams]
     found: list[list[Tensor]] = [[] for _ in streams]
@@ -129,7 +133,8 @@ def accept_together(
 
 
 def finish_together(streams: Sequence[Stream]) -> list[Tensor]:
-    """Return what `finish` of each stream returns, all computed as one batch."""
+    """Return what `finish` of each stream returns, all computed as one batch.  Raises: as `accept_together`."""
+    _refuse_mixed(streams)
     nothing = [stream.check(np.zeros(0, np.float32), None) for stream in streams]
     return _advance(streams, nothing, end=True)
 
@@ -139,11 +144,28 @@ def _advance(streams: Sequence[Stream], waveforms: Sequence[Waveform], *, end: b
     if not streams:
         return []
     model, ends = streams[0].model, [end] * len(streams)
-    assert all(stream.model is model for stream in streams), "streams of one batch have one model"
-    samples = [stream.resampled(waveform, end=end) for stream, waveform in zip(streams, waveforms, strict=True)]
-    features = advance_features(model.frontend, [stream.features for stream in streams], samples, ends)
-    encoders = [stream.encoder for stream in streams]
-    return advance_encoder(model.encoder, model.geometry, encoders, features, ends)
+    try:
+        samples = [stream.resampled(waveform, end=end) for stream, waveform in zip(streams, waveforms, strict=True)]
+        features = advance_features(model.frontend, [stream.features for stream in streams], samples, ends)
+        encoders = [stream.encoder for stream in streams]
+        return advance_encoder(model.encoder, model.geometry, encoders, features, ends)
+    except Exception:  # a lack of memory, say: not Ctrl-C, after which the last words may still be asked for
+        for stream in streams:
+            stream.broken = True
+        raise
+
+
+def _refuse_mixed(streams: Sequence[Stream]) -> None:
+    if any(stream.model is not streams[0].model for stream in streams):
+        raise UsageError("streams that step together must be of one model; step those of each model by themselves")
+    if len({id(stream) for stream in streams}) < len(streams):
+        raise UsageError("a stream is given twice; join its pieces to one")
+
+
+def _whole(sample_rate: object) -> int:
+    if not isinstance(sample_rate, (int, float, np.integer, np.floating)) or sample_rate % 1 != 0:
+        raise UsageError(f"a sample rate of {sample_rate!r}; give a whole number of samples a second")
+    return int(sample_rate)
 
 
 def refuse_offline(config: ModelConfig) -> None:

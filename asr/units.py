@@ -5,7 +5,8 @@ strided convolutions.  Everything is counted from the first sample of the record
 model pads at both ends ("edge") lies before sample 0 and after the last one.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from math import isfinite
 
 Seconds = float
@@ -78,7 +79,7 @@ class FrameGeometry:
             last += kernel
         return first, last
 
-    @property
+    @cached_property
     def subsampling(self) -> int:
         """Feature frames per encoder frame."""
         factor = 1
@@ -86,10 +87,14 @@ class FrameGeometry:
             factor *= stride
         return factor
 
-    @property
+    @cached_property
     def encoder_hop(self) -> int:
         """Samples from one encoder frame to the next."""
         return self.hop * self.subsampling
+
+    def later(self, first: int) -> "FrameGeometry":
+        """Return the geometry of what begins at encoder frame `first`: its own frames from 0 on, by this clock."""
+        return replace(self, edge=self.edge - first * self.encoder_hop)
 
     def encoder_frame_start(self, index: int) -> Seconds:
         """Return the time in seconds at which encoder frame `index` starts (may lie before 0, in the edge).

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ from asr import live as live_module
 from asr.cli import live as cli_live
 from asr.cli.main import main
 from asr.decoding.endpoint import EndpointConfig
-from asr.decoding.greedy import FramePath, Reading
+from asr.decoding.greedy import FramePath, GreedyReader, Reading
+from asr.errors import DataError
 from asr.live import Event, LiveRecognizer
 from asr.model import AcousticModel
 from asr.recognizer import Recognizer
@@ -133,6 +135,29 @@ def test_where_utterances_end_does_not_depend_on_the_pieces(
     )
     assert found == expected
     assert [event.transcript.text for event in found] == ["ab", "c", "d e", "fab"]
+
+
+def test_a_cut_at_the_limit_keeps_the_times_of_what_follows(
+    model: AcousticModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "." * 4 + "abcdefab" * 12
+    whole = events_of(model, monkeypatch, text, EndpointConfig(max_seconds=600))
+    cut = events_of(model, monkeypatch, text, EndpointConfig(max_seconds=1))
+    (tokens,) = (event.transcript.tokens for event in whole if event.kind == "final")
+    finals = [event for event in cut if event.kind == "final"]
+    assert len(finals) > 2
+    found = [token for final in finals for token in final.transcript.tokens]
+    assert [token.token for token in found] == [token.token for token in tokens]
+    for edge in ("start", "end"):
+        assert [getattr(token, edge) for token in found] == pytest.approx([getattr(token, edge) for token in tokens])
+
+
+def test_a_stream_may_be_asked_for_finals_alone(model: AcousticModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Spelled, "text", "." * 10 + "a.b" + "." * 30 + "c")
+    monkeypatch.setattr(live_module, "Stream", Spelled)
+    live = LiveRecognizer(Recognizer(model), RATE, EndpointConfig(silence_ms=400), partials=False)
+    events = [event for _ in range(20) for event in live.accept(np.zeros(1600, np.float32))] + live.finish()
+    assert [(event.kind, event.transcript.text) for event in events] == [("final", "ab"), ("final", "c")]
 
 
 class Says:
@@ -256,10 +281,68 @@ def test_a_file_on_standard_input_is_not_heard_as_noise(file: Path) -> None:
     assert done.stderr.count(b"\n") == 1
 
 
-def test_what_holds_no_sample_at_all_is_told(file: Path) -> None:
-    done = run("-", "--model", str(file), stdin=b"")
+@pytest.mark.parametrize("stdin", [b"", b"\x01"])
+def test_what_holds_no_sample_at_all_is_told(file: Path, stdin: bytes) -> None:
+    done = run("-", "--model", str(file), stdin=stdin)
     assert done.returncode == 3
     assert done.stderr == b"asr transcribe: standard input ended before any sample; see whether the recorder runs\n"
+
+
+@pytest.mark.parametrize("words", [["--live", "-"], ["-"]])
+def test_a_closed_standard_input_is_told(
+    words: list[str], file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", None)  # as Python has it after <&-
+    assert main(["transcribe", *words, "--model", str(file)]) == 3
+    assert capsys.readouterr().err == (
+        "asr transcribe: standard input is closed; pipe something to it, or give a file\n"
+    )
+
+
+def test_an_input_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    number = os.open(tmp_path, os.O_RDONLY)
+    with pytest.raises(DataError, match="standard input cannot be read: Is a directory; pipe raw samples to it"):
+        cli_live._read(number, 8)
+    os.close(number)
+
+
+def test_an_input_that_does_not_block_is_waited_for(file: Path) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    command = [sys.executable, "-m", "asr", "transcribe", "--live", "-", "--model", str(file)]
+    with subprocess.Popen(command, stdin=reading, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        os.close(reading)
+        assert process.stderr is not None
+        with open(writing, "wb", buffering=0) as pipe:
+            for start in range(0, 32000, 8000):
+                pipe.write(raw()[start : start + 8000])
+                time.sleep(0.1)
+        said, errors = process.communicate(timeout=120)
+    assert (process.returncode, errors) == (0, b"")
+    assert said.decode() == run("-", "--model", str(file), stdin=raw()).stdout.decode()
+
+
+class Counts(GreedyReader):
+    """The best path's reader that says what it did."""
+
+    def __init__(self) -> None:
+        self.heard = self.read_ = 0
+
+    def hear(self, log_probs: Tensor, lengths: Tensor) -> list[FramePath]:
+        self.heard += 1
+        return super().hear(log_probs, lengths)
+
+    def read(self, path: FramePath) -> Reading:
+        self.read_ += 1
+        return super().read(path)
+
+
+def test_all_is_compiled_before_somebody_speaks(model: AcousticModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Spelled, "text", "." * 25)  # a model that knows silence, where nothing is read
+    monkeypatch.setattr(live_module, "Stream", Spelled)
+    reader = Counts()
+    cli_live._warm_up(Recognizer(model).with_reader(reader), RATE)
+    assert (reader.heard, reader.read_) == (1, 1)
 
 
 def test_speech_unlike_the_training_is_flagged(
@@ -268,7 +351,7 @@ def test_speech_unlike_the_training_is_flagged(
     source = tmp_path / "speech.raw"
     source.write_bytes(raw())
     tiny_model(**STREAMING, domain={"min_confidence": 0.999}).save(tmp_path / "m.safetensors")
-    with open(source, "rb") as stdin:
+    with open(source, encoding="latin-1") as stdin:
         monkeypatch.setattr(sys, "stdin", stdin)
         assert main(["transcribe", "--live", "-", "--model", str(tmp_path / "m.safetensors")]) == 0
     assert "asr transcribe: 0.0 s: looks unlike what this model knows" in capsys.readouterr().err
@@ -394,7 +477,7 @@ def test_words_are_revised_on_a_screen(file: Path, model: AcousticModel, monkeyp
 
     screen, source = Screen(), file.with_suffix(".raw")
     source.write_bytes(raw())
-    with open(source, "rb") as stdin:
+    with open(source, encoding="latin-1") as stdin:
         monkeypatch.setattr(sys, "stdin", stdin)
         monkeypatch.setattr(sys, "stdout", screen)
         assert main(["transcribe", "--live", "-", "--model", str(file)]) == 0

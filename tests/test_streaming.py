@@ -12,7 +12,7 @@ from asr import streaming
 from asr.audio.resample import resample
 from asr.errors import DataError, UsageError
 from asr.model import AcousticModel
-from asr.nn.chunks import Context
+from asr.nn.chunks import WHOLE, Context
 from asr.recognizer import Recognizer, RecognizerConfig
 from asr.streaming import Stream, accept_together, finish_together
 from tests.tiny_model import babble, tiny_model
@@ -228,6 +228,43 @@ def test_a_finished_stream_takes_no_more() -> None:
             call()
 
 
+def test_streams_that_cannot_step_together_are_refused_and_unchanged() -> None:
+    stream, other = Stream(model := model_of(**CHUNKED), RATE), Stream(model_of(**ONE_WAY), RATE)
+    waveform = babble(1.0, RATE, 15)
+    for streams, says in (([stream, stream], "a stream is given twice"), ([stream, other], "must be of one model")):
+        with pytest.raises(UsageError, match=says):
+            accept_together(streams, [waveform, waveform])
+        with pytest.raises(UsageError, match=says):
+            finish_together(streams)
+    assert_same(torch.cat([stream.accept(waveform), stream.finish()]), whole(model, waveform))
+
+
+def test_an_error_in_between_breaks_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Stream(model_of(**CHUNKED), RATE)
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("asr.streaming.advance_encoder", fails)
+        with pytest.raises(RuntimeError):
+            stream.accept(babble(1.0, RATE, 16))
+    for call in (stream.finish, lambda: stream.accept(np.zeros(5))):
+        with pytest.raises(UsageError, match="an error broke the stream"):
+            call()
+
+
+def test_tensors_and_whole_rates_of_any_kind_are_taken() -> None:
+    model, waveform = model_of(**CHUNKED), babble(1.0, RATE, 17)
+    stream = Stream(model, float(RATE))
+    parts = [stream.accept(torch.from_numpy(waveform[:8000]).requires_grad_()), stream.accept(waveform[8000:])]
+    assert_same(torch.cat([*parts, stream.finish()]), whole(model, waveform))
+    assert Stream(model, RATE).accept(torch.zeros(9, dtype=torch.bfloat16)).shape == (0, 12)
+    for rate in (16000.5, float("nan"), "16000"):
+        with pytest.raises(UsageError, match="give a whole number of samples a second"):
+            Stream(model, rate)  # type: ignore[arg-type]
+
+
 def test_a_stream_of_nothing_says_nothing() -> None:
     assert Stream(model_of(**CHUNKED), RATE).finish().shape == (0, 12)
 
@@ -266,5 +303,9 @@ def test_a_model_sees_what_it_is_told_to() -> None:
     assert torch.equal(whole(model, waveform), before)
     with pytest.raises(UsageError, match="trained on whole recordings and mishears chunks"):
         model_of().see(320, 0)
-    with pytest.raises(UsageError, match="for one direction take lookahead_ms"):
+    with pytest.raises(UsageError, match="this model reads in one direction, without chunks; leave it out"):
         model_of(**ONE_WAY).see(320, 0)
+    model.see(320)
+    assert model.encoder.context == Context(8, 2), "the right context stays"
+    model.see(0)
+    assert model.encoder.context == WHOLE

@@ -59,6 +59,7 @@ class Resampler:
         self._pending = np.zeros(self._plan.before, np.float32)  # the silence before the first sample
         self._accepted = 0
         self._returned = 0
+        self._begun = 0  # outputs of the first group of what is pending that were returned
 
     def accept(self, block: Waveform) -> Waveform:
         """Return the output samples (any number, also 0) that can be known once `block` (S,) has come."""
@@ -76,7 +77,7 @@ class Resampler:
         silence = np.zeros(plan.span, np.float32)  # one more group than the pending samples begin
         output = np.zeros(0, np.float32) if plan.copies else self._advance(silence)[:remaining]
         self._pending = np.zeros(plan.before, np.float32)
-        self._accepted = self._returned = 0
+        self._accepted = self._returned = self._begun = 0
         return output
 
     def _advance(self, block: Waveform) -> Waveform:
@@ -84,7 +85,12 @@ class Resampler:
         pending = np.concatenate([self._pending, block])
         num_groups = max(0, (len(pending) - plan.span) // plan.step + 1)
         self._pending = pending[num_groups * plan.step :].copy()
-        return plan.apply(pending, num_groups)
+        output = plan.apply(pending, num_groups)[self._begun :]
+        self._begun = self._begun if num_groups == 0 else 0
+        if plan.matrix is not None:  # groups are short
+            return output
+        begun, self._begun = self._begun, plan.num_ready(len(self._pending))
+        return np.concatenate([output, plan.apply_some(self._pending, begun, self._begun)])
 
 
 @dataclass(frozen=True)
@@ -119,11 +125,22 @@ class _Plan:
         output = np.empty((num_groups, self.outputs), np.float32)
         if self.matrix is None:
             for index in range(num_groups):
-                windows = sliding_window_view(samples[index * self.step :], self.filters.shape[1])
-                np.einsum("pt,pt->p", windows[self.positions], self.filters, out=output[index])
+                output[index] = self.apply_some(samples[index * self.step :], 0, self.outputs)
         else:
             self._multiply(samples, self.matrix, output)
         return output.reshape(-1)
+
+    def num_ready(self, num_samples: int) -> int:
+        """Return how many outputs of a group, whose samples are so many yet, can be made."""
+        return int(np.searchsorted(self.positions, num_samples - self.filters.shape[1], side="right"))
+
+    def apply_some(self, samples: Waveform, first: int, last: int) -> Waveform:
+        """Return the outputs [first, last) of a group that starts at samples[0]."""
+        if first == last:
+            return np.zeros(0, np.float32)
+        windows = sliding_window_view(samples, self.filters.shape[1])
+        output: Waveform = np.einsum("pt,pt->p", windows[self.positions[first:last]], self.filters[first:last])
+        return output
 
     def _multiply(self, samples: Waveform, matrix: Waveform, output: Waveform) -> None:
         num_groups, stride = len(output), samples.strides[0]
@@ -145,7 +162,8 @@ def _plan(up: int, down: int) -> _Plan:
     span = step + 2 * half - 1
     positions = np.arange(outputs, dtype=np.int64) * down // up
     phases = (np.arange(outputs, dtype=np.int64) * down % up) / up
-    filters = _filters(phases, half, lower)
+    rows = max(1, _MAX_MATRIX // (2 * half))  # at a time, as the tables on the way are larger than the filters
+    filters = np.concatenate([_filters(phases[at : at + rows], half, lower) for at in range(0, outputs, rows)])
     matrix = None
     if outputs * span <= _MAX_MATRIX:
         matrix = np.zeros((span, outputs), np.float32)

@@ -1,10 +1,22 @@
 """Waveforms that callers hand over: what makes one no waveform."""
 
+from typing import Any
+
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 MAX_PEAK = 100.0  # above this a waveform is certainly not scaled to [-1, 1]
 _SCALED = "give floats in [-1, 1], 16-bit samples divided by 32768"
+
+
+def as_samples(waveform: ArrayLike) -> NDArray[np.generic]:
+    """Return what a caller handed over, also a tensor of any device and type, as an array."""
+    given: Any = waveform
+    if hasattr(given, "detach"):
+        given = given.detach().cpu()
+        given = given.float() if given.is_floating_point() else given
+    samples: NDArray[np.generic] = np.asarray(given)
+    return samples
 
 
 def waveform_fault(samples: NDArray[np.generic]) -> str | None:

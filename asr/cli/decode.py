@@ -57,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
     others, settings = settings_of(args.settings)
     if others:
         raise UsageError(f"'{others[0]}': one manifest is decoded at a time, and settings are key.path=value")
+    settings.refuse_endpoint("asr transcribe --live")
     utterances = read_manifest(args.manifest)
     if not utterances:
         raise DataError(f"{args.manifest}: holds no utterances; give a manifest with at least one")

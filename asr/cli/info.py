@@ -165,10 +165,20 @@ def _live(features: Mapping[str, Any], encoder: Mapping[str, Any]) -> str:
         reasons.append("it normalises over the whole utterance")
     if reasons:
         return f"no: {', and '.join(reasons)}"
+    frame_ms = features["hop_ms"] * encoder["factor"]
+    ahead, chunk, right = (
+        _in_frames(encoder.get(key, 0), frame_ms) for key in ("lookahead_ms", "chunk_ms", "right_context_ms")
+    )
     if one_way:
-        return f"yes: it reads forwards, and {_visible(encoder.get('lookahead_ms', 0))} ms ahead"
-    chunk, right = (_visible(encoder.get(key, 0)) for key in ("chunk_ms", "right_context_ms"))
+        return f"yes: it reads forwards, and {ahead} ms ahead"
     return f"yes: chunks of {chunk} ms with {right} ms behind them"
+
+
+def _in_frames(milliseconds: Any, frame_ms: float) -> str:
+    """Return what becomes of a time in whole encoder frames."""
+    if not is_number(milliseconds) or not frame_ms > 0:
+        return _visible(milliseconds)
+    return f"{int(milliseconds / frame_ms + 0.5) * frame_ms:g}"
 
 
 def _values(group: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import select
 import shutil
 import sys
 import unicodedata
@@ -16,9 +17,11 @@ from asr.cli import searching
 from asr.cli.notes import log_on_stderr
 from asr.cli.settings import Settings
 from asr.errors import EXIT_DONE, DataError, InputError, MachineError, UsageError, to_install
+from asr.standard_input import standard_input
 
 if TYPE_CHECKING:
     from asr.live import Event, LiveRecognizer
+    from asr.recognizer import Recognizer
 
 DEFAULT_RATE = 16000
 MAX_RATE = 384_000
@@ -28,12 +31,10 @@ _FULL_SCALE = 32768  # of 16-bit samples
 _CLEAR = "\r\x1b[K"  # to the start of the line, and all of it away
 
 
-def refuse_settings(args: argparse.Namespace, settings: Settings) -> None:
-    """Raise UsageError if something is asked for that only --live can do."""
+def refuse_rate(args: argparse.Namespace) -> None:
+    """Raise UsageError if --rate is given, which is of raw samples."""
     if args.rate is not None:
         raise UsageError("--rate is of raw samples, with --live; a file holds its own")
-    if settings.endpoint.model_fields_set:
-        raise UsageError(f"endpoint.{min(settings.endpoint.model_fields_set)} cuts a stream; give it with --live")
 
 
 def listen(args: argparse.Namespace, settings: Settings) -> int:
@@ -43,22 +44,35 @@ def listen(args: argparse.Namespace, settings: Settings) -> int:
         microphone.
     """
     _check(args)
+    if settings.encoder.chunk_ms == 0:
+        raise UsageError("encoder.chunk_ms=0 is all of a recording, for whose end --live does not wait; leave it out")
     from asr.live import LiveRecognizer
 
     rate = args.rate or DEFAULT_RATE
     with log_on_stderr("asr transcribe"):
         recognizer = searching.recognizer_of(args, context=settings.encoder.context)
-        _warm_up(LiveRecognizer(recognizer, rate))
-        live = LiveRecognizer(recognizer, rate, settings.endpoint)
+        _warm_up(recognizer, rate)
+        # text that nobody watches is written when it is certain
+        partials = args.format == "json" or sys.stdout.isatty()
+        live = LiveRecognizer(recognizer, rate, settings.endpoint, partials=partials)
         blocks = _standard_input(rate) if args.files else _microphone(rate)
         _follow(live, blocks, args.format or "txt")
     return EXIT_DONE
 
 
-def _warm_up(live: "LiveRecognizer") -> None:
+def _warm_up(recognizer: "Recognizer", rate: int) -> None:
     """Let what is compiled at first be compiled, the search too, before somebody speaks."""
-    live.accept(np.zeros(live.stream.sample_rate, np.float32))
+    import torch
+
+    from asr.live import LiveRecognizer
+
+    live = LiveRecognizer(recognizer, rate)
+    live.accept(np.zeros(rate, np.float32))
     live.finish()
+    # in silence nothing is said, so nothing was read: let the reader hear anything
+    log_probs = torch.randn(1, 8, recognizer.model.tokenizer.size).log_softmax(-1)
+    (heard,) = recognizer.reader.hear(log_probs, torch.tensor([8]))
+    recognizer.transcript_of(heard, live.stream.seconds)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -130,16 +144,31 @@ def _standard_input(rate: int) -> Iterator[np.ndarray]:
     Raises: DataError for the header of an audio file, which would be heard as noise, or no sample at all.
     """
     size, rest, begun = 2 * max(1, int(_BLOCK_SECONDS * rate)), b"", False
-    while data := os.read(sys.stdin.fileno(), size):
+    number = standard_input().fileno()
+    while data := _read(number, size):
         data = rest + data
-        if not begun:
-            begun = True
-            _refuse_file(data)
         whole = len(data) // 2 * 2
         rest = data[whole:]
+        if whole and not begun:
+            begun = True
+            _refuse_file(data)
         yield np.frombuffer(data[:whole], "<i2").astype(np.float32) / _FULL_SCALE
     if not begun:
         raise DataError("standard input ended before any sample; see whether the recorder runs")
+
+
+def _read(number: int, size: int) -> bytes:
+    """Return up to so many bytes of an open file as soon as there are any, none at its end.
+
+    Raises: DataError if it cannot be read.
+    """
+    while True:
+        try:
+            return os.read(number, size)
+        except BlockingIOError:  # whoever started us set it so
+            select.select([number], [], [])
+        except OSError as error:
+            raise DataError(f"standard input cannot be read: {error.strerror}; pipe raw samples to it") from None
 
 
 def _refuse_file(head: bytes) -> None:

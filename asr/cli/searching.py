@@ -68,13 +68,13 @@ def told(args: argparse.Namespace) -> str:
 
 
 def recognizer_of(
-    args: argparse.Namespace, nbest: int | None = None, context: "tuple[float, float] | None" = None
+    args: argparse.Namespace, nbest: int | None = None, context: "tuple[float, float | None] | None" = None
 ) -> "Recognizer":
     """Return the recogniser of `args.model` on `args.device`, which searches if that is wanted.
 
     Args:
         nbest: how many texts each transcript lists, which the search has to find.
-        context: chunk and right context in milliseconds, in place of the model's own.
+        context: chunk and right context in milliseconds, in place of the model's own; a right context of None: that.
     Raises: UsageError for a beam or a number of texts that cannot be; DataError for files that cannot be used; as
         `Recognizer`.
     """

@@ -18,6 +18,7 @@ from asr.cli.notes import log_on_stderr
 from asr.cli.progress import ProgressCallback, progress_bar
 from asr.cli.settings import Settings, settings_of
 from asr.errors import EXIT_DATA, EXIT_DONE, InputError, MachineError, UsageError, writing
+from asr.standard_input import standard_input
 from asr.store import write_text
 
 if TYPE_CHECKING:
@@ -109,7 +110,8 @@ def run(args: argparse.Namespace) -> int:
     args.model = args.model or (LIVE_MODEL if args.live else DEFAULT_MODEL)
     if args.live:
         return live.listen(args, settings)
-    live.refuse_settings(args, settings)
+    live.refuse_rate(args)
+    settings.refuse_endpoint("--live")
     if archives.is_one_archive(args):
         if settings.encoder.context is not None:
             raise UsageError("encoder.chunk_ms is for files and --live; an archive is transcribed as the model says")
@@ -148,9 +150,9 @@ def _readable(names: Sequence[str]) -> Iterator[list[Path]]:
     if names.count(STANDARD_INPUT) > 1:
         raise UsageError("'-' is given twice; standard input can be read only once")
     with tempfile.TemporaryDirectory(prefix="asr-") as folder:
-        spool = Path(folder) / "stdin"
+        spool, source = Path(folder) / "stdin", standard_input()
         with writing(spool), open(spool, "wb") as file:
-            shutil.copyfileobj(sys.stdin.buffer, file)
+            shutil.copyfileobj(source, file)
         yield [spool if name == STANDARD_INPUT else Path(name) for name in names]
 
 

@@ -19,12 +19,22 @@ if TYPE_CHECKING:
     from asr.text.tokenizer import Tokenizer
 
 
+def span_peaks(spans: Sequence[TokenSpan], frame_log_probs: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the natural log of the highest posterior in each of `spans`, (N,); -inf for one without a frame.
+
+    Args:
+        spans: in order, without overlap.
+        frame_log_probs: (E,) natural log of the posterior of the aligned token of each frame.
+    """
+    return _in_spans(np.maximum, spans, frame_log_probs, -np.inf)
+
+
 def span_confidence(spans: Sequence[TokenSpan], frame_log_probs: NDArray[np.float32]) -> float:
     """Return the geometric mean of the highest posterior in each of `spans`, in [0, 1]; 0 without any frame.
 
-    Args: frame_log_probs: (E,) natural log of the posterior of the aligned token of each frame.
+    Args: as of `span_peaks`.
     """
-    peaks = [float(frame_log_probs[span.start : span.end].max()) for span in spans if span.end > span.start]
+    peaks = [peak for peak in span_peaks(spans, frame_log_probs).tolist() if peak > -np.inf]
     # Rounding may leave a posterior a hair above 1.
     return min(float(np.exp(sum(peaks) / len(peaks))), 1.0) if peaks else 0.0
 
@@ -42,11 +52,25 @@ def mean_posterior(
     Thresholds of a model's domain are set on it.  Args: as of `words_from_spans`.
     """
     words = tokenizer.words_of([span.token_id for span in spans])
-    means = [_span_posterior(spans[first:last], frame_log_probs) for _, first, last in words]
+    totals = _in_spans(np.add, spans, np.exp(frame_log_probs, dtype=np.float64), 0.0)
+    counts = np.array([span.end - span.start for span in spans])
+    means = [_mean_of(totals[first:last], counts[first:last]) for _, first, last in words]
     return sum(means) / len(means) if means else None
 
 
-def _span_posterior(spans: Sequence[TokenSpan], frame_log_probs: NDArray[np.float32]) -> float:
-    total = sum(float(np.exp(frame_log_probs[span.start : span.end], dtype=np.float64).sum()) for span in spans)
-    count = sum(span.end - span.start for span in spans)
-    return min(max(total / count, 0.0), 1.0) if count else 0.0
+def _mean_of(totals: NDArray[np.float64], counts: NDArray[np.int64]) -> float:
+    count = int(counts.sum())
+    return min(max(float(totals.sum()) / count, 0.0), 1.0) if count else 0.0
+
+
+def _in_spans(
+    function: np.ufunc, spans: Sequence[TokenSpan], values: NDArray[np.floating], nothing: float
+) -> NDArray[np.float64]:
+    """Return what a function of two makes of the values (E,) in each span; nothing for one without a frame."""
+    found = np.full(len(spans), nothing)
+    full = [index for index, span in enumerate(spans) if span.end > span.start]
+    if full:
+        edges = np.array([(spans[index].start, spans[index].end) for index in full]).ravel()
+        # behind the last value there must be one for the last edge to point at
+        found[full] = function.reduceat(np.append(values, 0), edges)[::2]
+    return found

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from asr.decoding.confidence import span_confidence
+from asr.decoding.confidence import span_confidence, span_peaks
 from asr.decoding.hypothesis import Token, TokenSpan, Word
 from asr.units import FrameGeometry, Seconds
 
@@ -60,11 +60,8 @@ def tokens_from_spans(
     duration: Seconds,
 ) -> list[Token]:
     """Return the tokens of spans, spaces too, with times and confidence.  Args: as of `words_from_spans`."""
+    confidences = np.minimum(np.exp(span_peaks(spans, frame_log_probs)), 1.0).tolist()
     return [
-        Token(
-            tokenizer.symbols[span.token_id],
-            *span_seconds(span.start, span.end, geometry, duration),
-            span_confidence([span], frame_log_probs),
-        )
-        for span in spans
+        Token(tokenizer.symbols[span.token_id], *span_seconds(span.start, span.end, geometry, duration), confidence)
+        for span, confidence in zip(spans, confidences, strict=True)
     ]

@@ -2,13 +2,13 @@
 
 import gzip
 import json
-import sys
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
 from asr.errors import DataError
+from asr.standard_input import standard_input
 
 BLOCK_BYTES = 4 << 20
 MAX_LINE_BYTES = 1_000_000
@@ -98,7 +98,7 @@ def _refuse_long_lines(path: str | Path, number: int, text: bytes, end: int) -> 
 def _raw_blocks(path: str | Path) -> Iterator[bytes]:
     try:
         if str(path) == "-":
-            yield from _expanded(sys.stdin.buffer)
+            yield from _expanded(standard_input())
             return
         with open(path, "rb") as file:
             yield from _expanded(file)

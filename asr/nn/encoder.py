@@ -52,7 +52,7 @@ class EncoderConfig(Config):
         if self.chunk_ms and not self.bidirectional:
             raise ValueError("chunk_ms is for bidirectional layers; for one direction take lookahead_ms")
         if self.right_context_ms and not self.chunk_ms:
-            raise ValueError("right_context_ms is what lies behind a chunk; set chunk_ms, too")
+            raise ValueError("right_context_ms is what lies behind a chunk; set chunk_ms above 0, too")
         if self.lookahead_ms and self.bidirectional:
             raise ValueError("lookahead_ms is for models of one direction; set bidirectional=false, or take chunk_ms")
         return self

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from asr.errors import UsageError
 from asr.nn.cells.cell import Cell, History, State
 from asr.nn.cells.lstm import Lstm
 
@@ -30,9 +31,12 @@ def run_cells(
     Args:
         states: before the first step, as this function returns them; None: each cell's initial one.
         lengths: (N,) int64 valid steps of the rows, after which their final state stands; None: all E.
+    Raises: UsageError for a state of another shape.
     """
     states = [None] * len(cells) if states is None else states
     lstms = [cell for cell in cells if isinstance(cell, Lstm)]
+    for cell, values, state in zip(cells, inputs, states, strict=True):
+        _refuse_shape(cell, values, state)
     in_parts = any(state is not None for state in states)
     if lengths is None and len(lstms) == len(cells) and _is_torchs(lstms, inputs, in_parts):
         return [lstm.run_whole(values, state) for lstm, values, state in zip(lstms, inputs, states, strict=True)]
@@ -42,7 +46,7 @@ def run_cells(
 
 
 def run_histories(cells: Sequence[Cell], inputs: Sequence[Tensor], states: Sequence[State | None]) -> list[History]:
-    """Return the state of cells after each step; arguments as `run_cells`."""
+    """Return the state of cells after each step; arguments and errors as `run_cells`."""
     starts = [_start(cell, values, state) for cell, values, state in zip(cells, inputs, states, strict=True)]
     if can_step(cells, inputs[0]):
         # not above: torch's own way loads no compiler
@@ -91,7 +95,16 @@ def run_plain(cell: Cell, inputs: Tensor, state: State) -> History:
 
 
 def _start(cell: Cell, inputs: Tensor, state: State | None) -> State:
+    _refuse_shape(cell, inputs, state)
     return cell.initial_state(inputs.shape[1]) if state is None else state
+
+
+def _refuse_shape(cell: Cell, inputs: Tensor, state: State | None) -> None:
+    """Raise UsageError for a state that is not one of each row: compiled steps would read beside it."""
+    rows = inputs.shape[1]
+    wanted = [(rows, cell.output_size), (rows, cell.memory_size)]
+    if state is not None and (found := [tuple(part.shape) for part in state]) != wanted:
+        raise UsageError(f"a state of hidden values and memory {found}; {rows} rows have one of {wanted}")
 
 
 def can_step(cells: Sequence[Cell], inputs: Tensor) -> bool:

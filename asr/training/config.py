@@ -107,11 +107,10 @@ class ExperimentConfig(Config):
         for chunk, right in self.train.contexts_ms:
             if not encoder.chunk_ms:
                 raise ValueError("train.contexts_ms is for encoders with chunk_ms; set model.encoder.chunk_ms, too")
-            if 0 < chunk < frame_ms or chunk < 0 or right < 0 or (right and not chunk):
-                raise ValueError(
-                    f"train.contexts_ms: [{chunk:g}, {right:g}] is no chunk with its right context; a chunk is 0 (all)"
-                    f" or at least an encoder frame of {frame_ms:g} ms"
-                )
+            try:
+                self.model.seeing(chunk, right)
+            except ValueError as error:
+                raise ValueError(f"train.contexts_ms: [{chunk:g}, {right:g}]: {error}") from None
         if self.train.forgetting_ms is not None:
             first, last = self.train.forgetting_ms
             if not encoder.bidirectional or encoder.chunk_ms:

@@ -25,3 +25,9 @@ def drawn_contexts(model: ModelConfig, config: TrainConfig, views: int, seed: in
         drawn = generator.integers(len(config.contexts_ms), size=views).tolist()
         return [model.context_of(*config.contexts_ms[index]) for index in drawn]
     return [model.context] * views
+
+
+def costliest_context(model: ModelConfig, config: TrainConfig) -> Context:
+    """Return the context that takes the most frames to compute, of those that may be drawn."""
+    drawn = [model.context_of(*values) for values in config.contexts_ms] or [model.context]
+    return max(drawn, key=lambda context: context.right / context.chunk if context.chunk else 0)

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from asr.training.adapters import Adapters
 from asr.training.averaging import MovingAverage
 from asr.training.checkpoint import Position, TrainingState, restore_optimizer
 from asr.training.config import ExperimentConfig
-from asr.training.contexts import drawn_contexts
+from asr.training.contexts import costliest_context, drawn_contexts
 from asr.training.finetune import depth_below_output, frozen_patterns, matched, pull_towards
 from asr.training.objective import BatchLoss, batch_loss
 from asr.training.schedule import learning_rate
@@ -178,19 +178,24 @@ class CtcTraining(LightningModule):
         if self.position.step:
             return
         parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        heaviest = costliest_context(self.model.config, self.train_config)
         for batch in self.data.heaviest(rank=self.global_rank, ranks=self.trainer.world_size):
             with self.trainer.precision_plugin.forward_context():
-                loss = self.loss_of(batch.to(self.device))
+                loss = self.loss_of(batch.to(self.device), [heaviest] * batch.seeds.shape[1])
             # grad() and not backward(): nothing is left behind, and no other rank is waited for
             torch.autograd.grad(loss.total, parameters, allow_unused=True)
 
-    def loss_of(self, batch: Batch) -> BatchLoss:
-        """Return the loss of a batch of at least one utterance."""
+    def loss_of(self, batch: Batch, contexts: Sequence[Context] | None = None) -> BatchLoss:
+        """Return the loss of a batch of at least one utterance.
+
+        Args: contexts: of its views; None: as they are drawn for the step.
+        """
         rows, samples = batch.waveform.shape
         seconds = samples / self.data.sample_rate
         self.last_shape = f"{rows} utterances of up to {seconds:.1f} s and {batch.targets.shape[1]} labels"
         views = batch.seeds.shape[1]
-        contexts = drawn_contexts(self.model.config, self.train_config, views, self.data.seed, self.position.step)
+        if contexts is None:
+            contexts = drawn_contexts(self.model.config, self.train_config, views, self.data.seed, self.position.step)
         augment = self.experiment.augment
         return batch_loss(self.model, batch, self.train_config, augment, contexts=contexts, encode=self._encode)
 

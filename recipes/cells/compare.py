@@ -58,6 +58,8 @@ def main() -> int:
     parser.add_argument("--parameters", type=int, default=2_500_000, help="of each encoder (default: 2500000)")
     parser.add_argument("--jobs", type=int, default=2, help="trainings side by side (default: 2)")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda, to train and decode on (default: cpu)")
+    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="overrides the configuration")
     return guarded("recipes/cells/compare.py", lambda: compare(parser.parse_args()))
 
 
@@ -77,12 +79,15 @@ def compare(options: argparse.Namespace) -> int:
 
 
 def plan(options: argparse.Namespace) -> Iterator[Run]:
-    """Yield the runs.  Raises: UsageError for a cell that does not exist."""
+    """Yield the runs.  Raises: UsageError for a cell that does not exist, or a configuration that is none."""
     names = options.cells.split(",")
     for name in names:
         if name not in CELL_NAMES:
             raise UsageError(f"--cells: '{name}' is no cell{did_you_mean(name, CELL_NAMES)}")
-    experiment = load_config(ExperimentConfig, options.config)
+    for override in options.overrides:
+        if override.partition("=")[0] in ("model.encoder.cell", "model.encoder.hidden"):
+            raise UsageError(f"'{override}': --cells says which cells, and --parameters how wide they are")
+    experiment = load_config(ExperimentConfig, options.config, options.overrides)
     num_tokens = Tokenizer.load(options.tokens).size
     features = experiment.model.features.num_features
     sizes = {name: fitting(experiment.model.encoder, name, features, num_tokens, options.parameters) for name in names}
@@ -125,6 +130,7 @@ def finished(run: Run, options: argparse.Namespace) -> dict[str, Any]:
     Raises: UsageError for whatever else ends it.
     """
     result = run.folder / "result.json"
+    described = description(run, options)
     if not result.is_file():
         try:
             train(run, options)
@@ -133,10 +139,13 @@ def finished(run: Run, options: argparse.Namespace) -> dict[str, Any]:
             if not broke_down(run.folder.with_suffix(".log")):
                 raise
             print(f"{run.cell} {run.seed}: {error}", file=sys.stderr, flush=True)
-            found = {**described(run), "wer": None, "cer": None, "audio_seconds": None, "training_seconds": None}
+            found = {**described, "wer": None, "cer": None, "audio_seconds": None, "training_seconds": None}
         write_json(result, found)
         print(f"{run.cell} {run.seed}: {found['wer']} %", file=sys.stderr, flush=True)
-    kept: dict[str, Any] = json.loads(result.read_text())
+    kept: dict[str, Any] = {"overrides": [], **json.loads(result.read_text())}
+    for name, value in described.items():
+        if kept[name] != value:
+            raise UsageError(f"{result}: {name} {kept[name]} there and {value} here; give another --out")
     return kept
 
 
@@ -145,9 +154,10 @@ def broke_down(log: Path) -> bool:
     return log.is_file() and BROKEN_DOWN in log.read_text("utf-8").rstrip().rpartition("\n")[2]
 
 
-def described(run: Run) -> dict[str, Any]:
-    """Return what a run was."""
-    return {"cell": run.cell, "seed": run.seed, "hidden": run.hidden, "parameters": run.parameters}
+def description(run: Run, options: argparse.Namespace) -> dict[str, Any]:
+    """Return what a run is of."""
+    size = {"hidden": run.hidden, "parameters": run.parameters}
+    return {"cell": run.cell, "seed": run.seed, **size, "overrides": options.overrides}
 
 
 def train(run: Run, options: argparse.Namespace) -> None:
@@ -156,6 +166,7 @@ def train(run: Run, options: argparse.Namespace) -> None:
     asr(
         *("train", options.config, "--train", options.data / "train.jsonl", "--valid", options.data / "valid.jsonl"),
         *("--tokens", options.tokens, "--out", run.folder, "--seed", run.seed, *resume),
+        *("--device", options.device, *options.overrides),
         *(f"model.encoder.cell={run.cell}", f"model.encoder.hidden={run.hidden}"),
         log=run.folder.with_suffix(".log"),
     )
@@ -168,12 +179,12 @@ def hear(run: Run, options: argparse.Namespace) -> dict[str, Any]:
     )
     log, valid = run.folder.with_suffix(".log"), options.data / "valid.jsonl"
     asr("average", run.folder, "--out", model, log=log)
-    asr("decode", valid, "--model", model, "--out", hypotheses, log=log)
+    asr("decode", valid, "--model", model, "--out", hypotheses, "--device", options.device, log=log)
     asr("score", valid, hypotheses, "--tokens", options.tokens, "--case", "lower", "--out", score, log=log)
     receipt = json.loads((run.folder / "train.receipt.json").read_text())
     scored = json.loads(score.read_text())
     return {
-        **described(run),
+        **description(run, options),
         "audio_seconds": receipt["audio_seconds_seen"],
         "training_seconds": receipt["wall_seconds"],
         "commit": receipt["commit"],

@@ -65,6 +65,13 @@ def test_streamed_equals_whole_for_any_cutting(source: int, target: int) -> None
         np.testing.assert_allclose(streamed, whole, atol=1e-6)
 
 
+def test_rates_without_a_small_ratio_do_not_wait_for_a_second() -> None:
+    resampler = Resampler(15999, 16000)
+    found = resampler.accept(noise(2000))
+    assert len(found) > 2000 - 60  # half of the filter, at the most
+    assert len(resampler.accept(noise(1000))) in (1000, 1001)
+
+
 def test_finish_starts_anew() -> None:
     resampler, waveform = Resampler(9, 10), noise(1000)
     first = np.concatenate([resampler.accept(waveform), resampler.finish()])

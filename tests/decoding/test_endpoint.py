@@ -30,8 +30,11 @@ def speech(*parts: tuple[str, int]) -> tuple[np.ndarray, np.ndarray]:
         ([("s", 5), ("q", 10), ("s", 5), ("q", 10)], 5 + 5),
         ([("s", 5), ("n", 30), ("s", 5), ("q", 10)], 5 + 15),  # the first to be complete
         ([("s", 1), *[("b", 5), ("s", 1)] * 41], None),
-        ([("s", 1), *[("b", 5), ("s", 1)] * 42, ("q", 10)], 250),
-        ([("s", 1), *[("b", 5), ("s", 1)] * 42], 250),
+        # too long: cut in the longest pause of the second half, of equal ones the last; without one, where it is
+        ([("s", 1), *[("b", 5), ("s", 1)] * 42, ("q", 10)], 241 + 2),
+        ([("s", 1), *[("b", 5), ("s", 1)] * 42], 241 + 2),
+        ([("s", 10), ("b", 9), ("s", 141), ("b", 7), ("s", 1), *[("b", 5), ("s", 1)] * 14], 160 + 3),
+        ([("s", 260)], 250),
     ],
 )
 def test_the_end_of_an_utterance(parts: list[tuple[str, int]], end: int | None) -> None:

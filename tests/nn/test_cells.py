@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from asr.errors import UsageError
 from asr.nn.cells import CELL_NAMES, CellName, make_cell
 from asr.nn.cells.cell import Cell, State
 from asr.nn.cells.lstm_peephole import PeepholeLstm
@@ -159,6 +160,20 @@ def test_the_final_state_is_that_of_each_rows_own_length(name: CellName) -> None
             for tensor, expected in zip(found, start, strict=True):
                 # a row alone adds its products in another order
                 torch.testing.assert_close(tensor[row : row + 1], expected, atol=5e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", CELL_NAMES)
+@pytest.mark.parametrize("grown", [(1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1)])
+def test_a_state_of_another_shape_is_refused(name: CellName, grown: tuple[int, int, int, int]) -> None:
+    cell = cell_of(name)
+    hidden, memory = cell.initial_state(ROWS)
+    state = (
+        hidden.new_zeros(ROWS + grown[0], hidden.shape[1] + grown[1]),
+        memory.new_zeros(ROWS + grown[2], memory.shape[1] + grown[3]),
+    )
+    for run in (run_cells, run_histories):
+        with pytest.raises(UsageError, match="a state of hidden values and memory"):
+            run([cell], [inputs_of(torch.float32)], [state])
 
 
 @pytest.mark.parametrize("name", CELL_NAMES)

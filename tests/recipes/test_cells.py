@@ -40,6 +40,8 @@ def options(tmp_path: Path) -> Namespace:
         seeds=2,
         parameters=50_000,
         jobs=2,
+        device="cpu",
+        overrides=["train.epochs=3"],
     )
 
 
@@ -95,6 +97,22 @@ def test_all_runs_are_made_once_and_give_one_table(
     assert asr.calls == []
 
 
+def test_overrides_reach_the_trainings_and_no_other_run_is_taken_for_one_with_them(
+    options: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compare, "asr", asr := FalseAsr())
+    options.overrides = ["train.epochs=3", "model.encoder.layers=1"]
+    compare.compare(options)
+    trained = [call for call in asr.calls if call.startswith("train")]
+    assert all("--device cpu train.epochs=3 model.encoder.layers=1 model.encoder.cell=" in call for call in trained)
+    options.overrides = ["train.epochs=4", "model.encoder.layers=1"]
+    with pytest.raises(UsageError, match=r"result.json: overrides .*epochs=3.* there and .*epochs=4.* here"):
+        compare.compare(options)
+    options.overrides = ["model.encoder.hidden=8"]
+    with pytest.raises(UsageError, match="--parameters how wide"):
+        compare.compare(options)
+
+
 def test_a_run_in_progress_is_resumed(options: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compare, "asr", asr := FalseAsr())
     (options.out / "rnn-1" / "checkpoints").mkdir(parents=True)
@@ -107,7 +125,7 @@ def test_a_training_that_breaks_down_is_a_result_and_stops_no_other(
     options: Namespace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     says = f"asr train: step 60: {BROKEN_DOWN} 20 steps; lower train.optimizer.learning_rate (now 0.002)"
-    monkeypatch.setattr(compare, "asr", FalseAsr(fails="--seed 2 model.encoder.cell=rnn", says=says))
+    monkeypatch.setattr(compare, "asr", FalseAsr(fails="rnn-2 --seed 2", says=says))
     compare.compare(options)
     out = capsys.readouterr().out
     assert "| 50.00 % | 50.00, broke down | 25.00 % |" in out

@@ -8,7 +8,7 @@ from asr.config import parse
 from asr.errors import UsageError
 from asr.nn.chunks import WHOLE, Context
 from asr.training.config import ExperimentConfig
-from asr.training.contexts import drawn_contexts
+from asr.training.contexts import costliest_context, drawn_contexts
 
 LISTED = [[320, 80], [640, 160], [0, 0]]
 
@@ -43,12 +43,21 @@ def test_soft_forgetting_cuts_the_second_view_and_leaves_the_first_whole() -> No
     assert alone == [drawn[7][1]]
 
 
+def test_memory_is_tried_with_what_costs_most() -> None:
+    config = experiment({"chunk_ms": 320}, {"contexts_ms": [[0, 0], [320, 160], [80, 160], [640, 600]]})
+    assert costliest_context(config.model, config.train) == Context(2, 4)
+    whole = experiment({}, {})
+    assert costliest_context(whole.model, whole.train) == WHOLE
+
+
 @pytest.mark.parametrize(
     ("encoder", "train", "says"),
     [
         ({}, {"contexts_ms": LISTED}, "contexts_ms is for encoders with chunk_ms"),
-        ({"chunk_ms": 320}, {"contexts_ms": [[20, 0]]}, r"\[20, 0\] is no chunk.*an encoder frame of 40 ms"),
-        ({"chunk_ms": 320}, {"contexts_ms": [[0, 80]]}, r"\[0, 80\] is no chunk"),
+        ({"chunk_ms": 320}, {"contexts_ms": [[20, 0]]}, r"\[20, 0\]: .*one encoder frame of 40 ms"),
+        ({"chunk_ms": 320}, {"contexts_ms": [[0, 80]]}, r"\[0, 80\]: .*what lies behind a chunk"),
+        ({"chunk_ms": 320}, {"contexts_ms": [[160, 10]]}, r"\[160, 10\]: .*right_context_ms=10 is shorter than one"),
+        ({"chunk_ms": 320}, {"contexts_ms": [[160, 1e7]]}, r"\[160, 1e\+07\]: .*right_context_ms"),
         ({"chunk_ms": 320}, {"forgetting_ms": [400, 800]}, "forgetting_ms is for offline models"),
         ({}, {"forgetting_ms": [800, 400]}, r"must rise .*got \[800, 400\]"),
         ({"chunk_ms": 20}, {}, "encoder.chunk_ms=20 is shorter than one encoder frame of 40 ms"),

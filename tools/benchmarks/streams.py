@@ -55,8 +55,8 @@ def parser() -> Parser:
 def bench(args: argparse.Namespace) -> int:
     """Measure, print, and write the receipt; return the exit code."""
     numbers = _numbers(args.streams)
-    if args.seconds <= 0 or args.minutes <= 0:
-        raise UsageError(f"--seconds {args.seconds:g} --minutes {args.minutes:g}: give some time")
+    if args.seconds < 1 or args.minutes * 60 < 1:
+        raise UsageError(f"--seconds {args.seconds:g} --minutes {args.minutes:g}: give a second of each at least")
     cores = use_cores(args.threads)
     from asr import receipts
     from asr.recognizer import resolve_model
