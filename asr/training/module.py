@@ -253,7 +253,10 @@ class CtcTraining(LightningModule):
         self.position.step_in_epoch = 0
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return AdamW; vectors (biases, norms) are not decayed.  A resumed run gets its state back."""
+        """Return AdamW.  A resumed run gets its state back.
+
+        Vectors (biases, norms) are not decayed; gains and peepholes that a cell keeps as rows of one matrix are.
+        """
         config = self.train_config.optimizer
         groups: dict[tuple[bool, float], dict[str, Any]] = {}
         for name, parameter in self.named_weights().items():
