@@ -68,7 +68,7 @@ NEEDED = (
     Package("sentencepiece", "sentencepiece", "no models whose tokens are word pieces (those of characters work)"),
     Package("soundfile", "soundfile", "no audio file can be read or written"),
     Package("numpy", "numpy", "nothing works but this command"),
-    Package("numba", "numba", "no search, n-gram models, streams, cells but the LSTM, or CPU training of 192 cells or more"),
+    Package("numba", "numba", "no search, n-gram model, stream, cell but the LSTM, or CPU training of 192 cells or more"),
     Package("pydantic", "pydantic", "no configuration can be read: nothing works but this command"),
     Package("ruamel.yaml", "ruamel.yaml", "no configuration can be read: nothing works but this command"),
     Package("safetensors", "safetensors", "no model file can be read or written"),
@@ -80,7 +80,7 @@ NEEDED = (
 
 # By the name of the extra that brings each; nothing else needs them.
 EXTRAS = {
-    "plots": Package("matplotlib", "matplotlib", "no asr curve, no asr plot, no --plot, no pictures of recipes/long_range"),
+    "plots": Package("matplotlib", "matplotlib", "no asr curve, asr plot or --plot, no pictures of recipes/long_range"),
     "ray": Package("ray", "ray", "no asr transcribe --ray: an archive is transcribed by one process"),
     "huggingface": Package("pyarrow", "pyarrow", "no asr import huggingface"),
     "microphone": Package("sounddevice", "sounddevice", "no asr transcribe --live of a microphone"),
