@@ -68,7 +68,7 @@ NEEDED = (
     Package("sentencepiece", "sentencepiece", "no models whose tokens are word pieces (those of characters work)"),
     Package("soundfile", "soundfile", "no audio file can be read or written"),
     Package("numpy", "numpy", "nothing works but this command"),
-    Package("numba", "numba", "no search, n-gram model, stream, cell but the LSTM, or CPU training of 192 cells or more"),
+    Package("numba", "numba", "no search, n-gram model, stream, cell but the LSTM, or CPU training from 192 cells on"),
     Package("pydantic", "pydantic", "no configuration can be read: nothing works but this command"),
     Package("ruamel.yaml", "ruamel.yaml", "no configuration can be read: nothing works but this command"),
     Package("safetensors", "safetensors", "no model file can be read or written"),
