@@ -195,8 +195,8 @@ def test_validation_needs_texts(run: Run) -> None:
 def test_utterances_without_a_finite_loss_are_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     original = CtcTraining.loss_of
 
-    def loss_of(self: CtcTraining, batch: Any) -> Any:
-        loss = original(self, batch)
+    def loss_of(self: CtcTraining, batch: Any, *contexts: Any) -> Any:
+        loss = original(self, batch, *contexts)
         return dataclasses.replace(loss, nonfinite=[name for name in batch.ids if name in ("u03", "u07")])
 
     monkeypatch.setattr(CtcTraining, "loss_of", loss_of)
@@ -211,8 +211,8 @@ def test_utterances_without_a_finite_loss_are_named(run: Run, monkeypatch: pytes
 def spoil_gradients(monkeypatch: pytest.MonkeyPatch, wanted: Any) -> None:
     original = CtcTraining.loss_of
 
-    def loss_of(self: CtcTraining, batch: Any) -> Any:
-        loss = original(self, batch)
+    def loss_of(self: CtcTraining, batch: Any, *contexts: Any) -> Any:
+        loss = original(self, batch, *contexts)
         factor = float("nan") if wanted(self.position.step) and self.position.step_in_epoch >= 0 else 1.0
         return dataclasses.replace(loss, total=loss.total * factor)
 
