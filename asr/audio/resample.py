@@ -86,10 +86,10 @@ class Resampler:
         num_groups = max(0, (len(pending) - plan.span) // plan.step + 1)
         self._pending = pending[num_groups * plan.step :].copy()
         output = plan.apply(pending, num_groups)[self._begun :]
-        self._begun = self._begun if num_groups == 0 else 0
         if plan.matrix is not None:  # groups are short
             return output
-        begun, self._begun = self._begun, plan.num_ready(len(self._pending))
+        begun = 0 if num_groups else self._begun
+        self._begun = plan.num_ready(len(self._pending))
         return np.concatenate([output, plan.apply_some(self._pending, begun, self._begun)])
 
 

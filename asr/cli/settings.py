@@ -21,8 +21,6 @@ class SeenConfig(Config):
     def _check(self) -> "SeenConfig":
         if self.right_context_ms is not None and self.chunk_ms is None:
             raise ValueError("right_context_ms is what lies behind a chunk; give chunk_ms, too")
-        if self.right_context_ms and not self.chunk_ms:
-            raise ValueError("with chunk_ms=0 all is read at once, and nothing lies behind; leave right_context_ms out")
         return self
 
     @property

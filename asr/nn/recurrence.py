@@ -35,19 +35,23 @@ def run_cells(
     """
     states = [None] * len(cells) if states is None else states
     lstms = [cell for cell in cells if isinstance(cell, Lstm)]
-    for cell, values, state in zip(cells, inputs, states, strict=True):
-        _refuse_shape(cell, values, state)
+    _refuse_shapes(cells, inputs, states)
     in_parts = any(state is not None for state in states)
     if lengths is None and len(lstms) == len(cells) and _is_torchs(lstms, inputs, in_parts):
         return [lstm.run_whole(values, state) for lstm, values, state in zip(lstms, inputs, states, strict=True)]
     starts = [_start(cell, values, state) for cell, values, state in zip(cells, inputs, states, strict=True)]
-    histories = run_histories(cells, inputs, starts)
+    histories = _histories(cells, inputs, starts)
     return [(history[0], last_state(history, start, lengths)) for history, start in zip(histories, starts, strict=True)]
 
 
 def run_histories(cells: Sequence[Cell], inputs: Sequence[Tensor], states: Sequence[State | None]) -> list[History]:
     """Return the state of cells after each step; arguments and errors as `run_cells`."""
+    _refuse_shapes(cells, inputs, states)
     starts = [_start(cell, values, state) for cell, values, state in zip(cells, inputs, states, strict=True)]
+    return _histories(cells, inputs, starts)
+
+
+def _histories(cells: Sequence[Cell], inputs: Sequence[Tensor], starts: Sequence[State]) -> list[History]:
     if can_step(cells, inputs[0]):
         # not above: torch's own way loads no compiler
         if inputs[0].device.type == "cpu":
@@ -95,16 +99,16 @@ def run_plain(cell: Cell, inputs: Tensor, state: State) -> History:
 
 
 def _start(cell: Cell, inputs: Tensor, state: State | None) -> State:
-    _refuse_shape(cell, inputs, state)
     return cell.initial_state(inputs.shape[1]) if state is None else state
 
 
-def _refuse_shape(cell: Cell, inputs: Tensor, state: State | None) -> None:
+def _refuse_shapes(cells: Sequence[Cell], inputs: Sequence[Tensor], states: Sequence[State | None]) -> None:
     """Raise UsageError for a state that is not one of each row: compiled steps would read beside it."""
-    rows = inputs.shape[1]
-    wanted = [(rows, cell.output_size), (rows, cell.memory_size)]
-    if state is not None and (found := [tuple(part.shape) for part in state]) != wanted:
-        raise UsageError(f"a state of hidden values and memory {found}; {rows} rows have one of {wanted}")
+    for cell, values, state in zip(cells, inputs, states, strict=True):
+        rows = values.shape[1]
+        wanted = [(rows, cell.output_size), (rows, cell.memory_size)]
+        if state is not None and (found := [tuple(part.shape) for part in state]) != wanted:
+            raise UsageError(f"a state of hidden values and memory {found}; {rows} rows have one of {wanted}")
 
 
 def can_step(cells: Sequence[Cell], inputs: Tensor) -> bool:

@@ -27,7 +27,7 @@ from asr.training.config import ExperimentConfig
 from asr.training.module import BROKEN_DOWN
 
 STEP = 8  # cells: widths are multiples of it, as products like them
-_running: set["subprocess.Popen[bytes]"] = set()
+_running: set["subprocess.Popen[bytes]"] = set()  # to be ended with this one
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,9 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each cell (default: 3)")
     parser.add_argument("--parameters", type=int, default=2_500_000, help="of each encoder (default: 2500000)")
     parser.add_argument("--jobs", type=int, default=2, help="trainings side by side (default: 2)")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     parser.add_argument("--device", default="cpu", help="cpu or cuda, to train and decode on (default: cpu)")
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="overrides the configuration")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that it ends as Ctrl-C does
     return guarded("recipes/cells/compare.py", lambda: compare(parser.parse_args()))
 
 
